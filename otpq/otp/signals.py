@@ -1,0 +1,187 @@
+"""What a process does to others: send, link, monitor, exit, timers, names. Erlang's own verbs, as functions.
+
+All act for the *current* process, the one whose code runs on this thread; `send`, `exit` and `send_after` work on a
+plain thread too. A process is named by its pid or, within one registry, by its name.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import TypeAlias
+
+from otpq.otp.clock import TimerRef, call_later
+from otpq.otp.errors import NotRegistered, UsageError, check_reason
+from otpq.otp.pid import MonitorRef, Pid
+from otpq.otp.process import Process, current, guard, need_current
+from otpq.otp.reasons import Normal, Reason
+from otpq.otp.registry import Registry
+
+__all__ = [
+    "Server",
+    "cancel_timer",
+    "check_seconds",
+    "demonitor",
+    "exit",
+    "is_alive",
+    "link",
+    "monitor",
+    "register",
+    "resolve",
+    "self_pid",
+    "send",
+    "send_after",
+    "trap_exit",
+    "unlink",
+    "unregister",
+    "whereis",
+]
+
+_OUTSIDE = Process("outside", Registry())
+"""Who sends the exit signals of plain threads."""
+_OUTSIDE.die(Normal())
+
+Server: TypeAlias = Pid | str
+"""How a process is addressed: its pid, or the name it holds in the current process's registry."""
+
+
+def resolve(server: Server) -> Process | None:
+    """The process behind a pid or a name; None if nobody holds the name."""
+    if type(server) is Pid:
+        return server.process
+    if isinstance(server, str):
+        pid = _registry("to look a name up").whereis(server)
+        return None if pid is None else pid.process
+    raise UsageError(f"{server!r} is not a process: a Pid or a registered name is")
+
+
+def check_seconds(field: str, seconds: float) -> float:
+    """`seconds`, if it can be a time to wait.
+
+    Raises:
+        UsageError: It is negative or not a number.
+    """
+    if isinstance(seconds, bool) or not isinstance(seconds, int | float) or not seconds >= 0:
+        raise UsageError(f"{field}={seconds!r} is not allowed: seconds, 0 or more (math.inf waits for ever)")
+    return seconds
+
+
+def self_pid() -> Pid:
+    """The current process.
+
+    Raises:
+        UsageError: This is a plain thread; `attach()` makes it a process.
+    """
+    return need_current("self_pid()").pid
+
+
+def is_alive(pid: Pid) -> bool:
+    """Whether the process lives. It may be dead when you read the answer; `monitor` tells of the moment."""
+    return pid.process.exit_reason is None
+
+
+def send(to: Server, message: object) -> None:
+    """Put `message` into the mailbox of `to`, for its `handle_info`. To a dead process: nothing happens.
+
+    Raises:
+        NotRegistered: Nobody holds the name.
+        MailboxFull: The receiver's mailbox is bounded, and full.
+    """
+    me = guard()
+    process = resolve(to)
+    if process is None:
+        raise NotRegistered(str(to))
+    if me is not None and me.tracer is not None:
+        me.trace("send", message, process.pid)
+    process.put_message(message)
+
+
+def exit(pid: Pid, reason: Reason) -> None:
+    """Send the exit signal `reason` to `pid`, from the current process.
+
+    A process that traps exits gets it as an `Exit` message; `Kill()` cannot be trapped; `Normal()` is ignored by one
+    that does not trap. Any other reason ends it now, in the middle of whatever it does: it is dead when this returns,
+    though a callback that was running goes on as a zombie.
+    """
+    me = guard()
+    check_reason(reason)
+    pid.process.receive_exit(me.pid if me is not None else _OUTSIDE.pid, reason)
+    guard()  # it may have been our own end
+
+
+def link(pid: Pid) -> None:
+    """Tie the current process to `pid`: the abnormal end of one ends the other, or reaches it as an `Exit` if trapped."""
+    me = need_current("link")
+    if pid is not me.pid:
+        me.link(pid.process)
+    guard()
+
+
+def unlink(pid: Pid) -> None:
+    """Undo `link`. An `Exit` that has arrived stays in the mailbox."""
+    need_current("unlink").unlink(pid.process)
+
+
+def monitor(server: Server) -> MonitorRef:
+    """Have one `Down` sent to the current process when `server` ends; at once, with `NoProc`, if it has."""
+    return need_current("monitor").monitor(resolve(server), server)
+
+
+def demonitor(ref: MonitorRef) -> None:
+    """Undo `monitor`: no `Down` of `ref` is handled after this, also none that waits in the mailbox already."""
+    me = need_current("demonitor")
+    ref.is_cancelled = True
+    me.monitors.discard(ref)
+    if ref.watched is not None:
+        ref.watched.unwatch(ref)
+
+
+def trap_exit(on: bool) -> None:  # noqa: FBT001 - Erlang's process_flag(trap_exit, true)
+    """Have exit signals delivered to the current process as `Exit` messages, or no longer."""
+    need_current("trap_exit").trap_exit = on
+
+
+def send_after(seconds: float, to: Server, message: object) -> TimerRef:
+    """Send `message` to `to` after `seconds`; a name is looked up then, and nobody there drops it."""
+    guard()
+    check_seconds("seconds", seconds)
+    if isinstance(to, Pid):
+        process = to.process
+        return call_later(seconds, lambda: process.put(message))
+    registry = _registry("send_after to a name")
+    resolve(to)  # refuses at once what is no name
+
+    def deliver() -> None:
+        pid = registry.whereis(to)
+        if pid is not None:
+            pid.process.put(message)
+
+    return call_later(seconds, deliver)
+
+
+def cancel_timer(timer: TimerRef) -> float | None:
+    """Stop a timer. The seconds that were left, or None if it has fired or was cancelled."""
+    guard()
+    return None if timer.take() is None else max(0.0, timer.due - time.monotonic())
+
+
+def register(name: str, pid: Pid) -> None:
+    """Give `name` to `pid` in the current registry. Raises as `Registry.register`."""
+    _registry("register").register(name, pid)
+
+
+def unregister(name: str) -> None:
+    """Free `name` in the current registry. Raises as `Registry.unregister`."""
+    _registry("unregister").unregister(name)
+
+
+def whereis(name: str) -> Pid | None:
+    """The living process that holds `name` in the current registry, or None."""
+    return _registry("whereis").whereis(name)
+
+
+def _registry(what: str) -> Registry:
+    guard()
+    me = current()
+    if me is None:
+        raise UsageError(f"{what} needs a registry: use the Registry itself, or do it in `with attach(registry=...):`")
+    return me.registry
