@@ -53,7 +53,7 @@ class Sizes:
 
 
 FULL = Sizes(runs=7, casts=200_000, calls=10_000, starts=2_000, crashes=500)
-QUICK = Sizes(runs=5, casts=50_000, calls=2_000, starts=300, crashes=100)
+QUICK = Sizes(runs=5, casts=30_000, calls=1_500, starts=200, crashes=60)
 
 
 @dataclass(frozen=True, slots=True)
@@ -494,6 +494,31 @@ def measure(benchmark: Benchmark, sizes: Sizes) -> list[Figure]:
     return [Figure(line, tuple(column)) for line, column in zip(benchmark.lines, zip(*runs, strict=True), strict=False)]
 
 
+class Neighbours:
+    """What other programs took of the CPUs since this was made: figures are only as good as it is small."""
+
+    def __init__(self) -> None:
+        self._begun = time.monotonic()
+        self._before = self._seconds()
+
+    @property
+    def share(self) -> float | None:
+        """Their part of all CPUs, from 0 to 1; None where the system does not say."""
+        if self._before is None:
+            return None
+        taken = (self._seconds() or 0.0) - self._before
+        return max(0.0, taken / (time.monotonic() - self._begun) / (os.cpu_count() or 1))
+
+    @staticmethod
+    def _seconds() -> float | None:
+        everybody = Path("/proc/stat")
+        if not everybody.exists():
+            return None
+        user, nice, system, _idle, _wait, irq, softirq, steal = map(int, everybody.read_text("ascii").split()[1:9])
+        ours = os.times()  # those of the interpreters that we started and waited for included
+        return (user + nice + system + irq + softirq + steal) / os.sysconf("SC_CLK_TCK") - sum(ours[:4])
+
+
 def number_text(value: float) -> str:
     """Three digits that matter, with thousands apart."""
     return f"{value:,.0f}" if value >= 100 else f"{value:.1f}" if value >= 10 else f"{value:.2f}"
@@ -525,11 +550,16 @@ def main() -> None:
     sizes = QUICK if options.quick else FULL
     pythons = f"CPython {platform.python_version()}, pykka {version('pykka')}"
     machine = f"{pythons}, {os.cpu_count()} CPUs, {platform.system()}"
+    neighbours = Neighbours()
     chosen = [benchmark for benchmark in BENCHMARKS if options.only in {None, benchmark.name}]
     if options.json:
         figures = [figure for benchmark in chosen for figure in measure(benchmark, sizes)]
         lines = [asdict(figure.line) | {"median": figure.median, "values": figure.values} for figure in figures]
-        print(json.dumps({"machine": machine, "sizes": asdict(sizes), "figures": lines}, indent=2))
+        print(
+            json.dumps(
+                {"machine": machine, "others": neighbours.share, "sizes": asdict(sizes), "figures": lines}, indent=2
+            )
+        )
         return
     print(f"{machine}; median [lowest..highest] of {sizes.runs} runs\n")
     print(f"{'measurement':<57}| {'measured':<33}| {'limits page':<30}| budget")
@@ -537,6 +567,8 @@ def main() -> None:
     for benchmark in chosen:
         for figure in measure(benchmark, sizes):
             print(row(figure), flush=True)
+    if neighbours.share is not None:
+        print(f"\nOther programs took {neighbours.share:.0%} of the CPUs meanwhile.")
 
 
 if __name__ == "__main__":

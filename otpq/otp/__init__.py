@@ -2,7 +2,15 @@
 
 from otpq.otp.attach import Attached, attach
 from otpq.otp.calls import Caller, call, cast, reply, stop
-from otpq.otp.child_spec import ChildSpec, SupervisorFlags, check_child_specs
+from otpq.otp.child_spec import (
+    AutoShutdown,
+    ChildSpec,
+    Restart,
+    ShutdownTime,
+    Strategy,
+    SupervisorFlags,
+    check_child_specs,
+)
 from otpq.otp.children import ChildCounts, ChildInfo
 from otpq.otp.clock import TimerRef
 from otpq.otp.dynamic_supervisor import DynamicSupervisor
@@ -15,6 +23,7 @@ from otpq.otp.errors import (
     ChildError,
     MailboxFull,
     NameTaken,
+    NoSuchProcess,
     NotRegistered,
     OtpError,
     ProcessExit,
@@ -68,6 +77,7 @@ __all__ = [
     "TIMEOUT", "Exit", "Down", "Call", "Cast", "Traced",
     # Supervision
     "Supervisor", "DynamicSupervisor", "ChildSpec", "SupervisorFlags", "check_child_specs", "ChildInfo", "ChildCounts",
+    "Strategy", "Restart", "ShutdownTime", "AutoShutdown",
     # Processes
     "Pid", "self_pid", "is_alive", "send", "exit", "link", "unlink", "trap_exit", "attach", "Attached",
     "monitor", "demonitor", "MonitorRef", "send_after", "cancel_timer", "TimerRef",
@@ -78,6 +88,6 @@ __all__ = [
     # Seeing
     "info", "ProcessInfo", "state", "trace", "untrace", "tree", "TreeNode",
     # Errors
-    "OtpError", "UsageError", "BadSpec", "NameTaken", "NotRegistered", "CallFailed", "CallTimeout", "StartFailed",
+    "OtpError", "UsageError", "BadSpec", "NameTaken", "NotRegistered", "NoSuchProcess", "CallFailed", "CallTimeout", "StartFailed",
     "AlreadyStarted", "StartIgnored", "ChildError", "MailboxFull", "BadReturn", "ProcessExit",
 ]  # fmt: skip

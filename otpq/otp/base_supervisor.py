@@ -68,7 +68,11 @@ class BaseSupervisor(GenServer):
 
     @staticmethod
     def get_childspec(supervisor: Server, child: str | Pid, timeout: float = CALL_TIMEOUT) -> ChildSpec:
-        """The spec of a child, by id or by pid. Raises ChildError (`not_found`)."""
+        """The spec of a child, by id or by pid; under a DynamicSupervisor the id is the template's.
+
+        Raises:
+            ChildError: `not_found`.
+        """
         spec: ChildSpec = ask_supervisor(supervisor, ("get_childspec", child), timeout)
         return spec
 
@@ -181,7 +185,7 @@ class BaseSupervisor(GenServer):
         child = self._running.pop(message.pid, None)
         if child is None:  # a stranger, or a child that we stopped
             return None
-        child.pid = None
+        child.pid, child.last_pid = None, message.pid
         verdict = fate(child.spec, message.reason)
         if verdict is Fate.RESTART:
             logger.warning("%r restarts child %s, which ended: %s", self.pid, child.spec.id, _shown(message.reason))

@@ -57,6 +57,8 @@ class Child:
 
     spec: ChildSpec
     pid: ChildPid = None
+    last_pid: Pid | None = None
+    """What its pid was before it ended; a DynamicSupervisor's child is known by it while its restart is being tried."""
     restarts: int = 0
     args: tuple[Any, ...] = ()
     """What `start` is called with; only under a DynamicSupervisor."""

@@ -37,10 +37,25 @@ class TimerRef:
             function, self._function = self._function, None
         return function
 
+    def cancel(self) -> bool:
+        """Whether it was pending, and now never runs."""
+        global _cancelled  # noqa: PLW0603 - guarded by _wake, like the heap it counts in
+        with _wake:
+            was_pending = self.take() is not None
+            _cancelled += was_pending
+            # A cancelled timer stays in the heap until it is due, unless they become the larger half of it.
+            if _cancelled > _FEW and _cancelled > len(_heap) // 2:
+                _heap[:] = [entry for entry in _heap if entry[2]._function is not None]  # noqa: SLF001 - its own class
+                heapq.heapify(_heap)
+                _cancelled = 0
+        return was_pending
+
 
 _wake = threading.Condition()
 _heap: list[tuple[float, int, TimerRef]] = []
 _order = count()  # equal times fire in the order they were set
+_cancelled = 0  # about how many entries of the heap are cancelled; too high after some have come due, which is harmless
+_FEW = 100  # cancelled timers that are not worth a clearing
 _thread: threading.Thread | None = None
 
 

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from otpq.otp.base_supervisor import CHILD_TIMEOUT, BaseSupervisor, ask_supervisor
 from otpq.otp.child_spec import AutoShutdown, ChildSpec, SupervisorFlags, check_child_specs
-from otpq.otp.children import Child, ChildInfo, count
+from otpq.otp.children import RESTARTING, Child, ChildInfo, count
 from otpq.otp.errors import BadSpec, ChildError
 from otpq.otp.pid import Pid
 
@@ -90,11 +90,11 @@ class DynamicSupervisor(BaseSupervisor):
             case ("terminate_child", Pid() as pid):
                 self._terminate(pid)
                 return None
-            case ("get_childspec", Pid() as pid):
-                if self.find_running(pid) is None:
-                    raise ChildError("not_found", pid)
+            case ("get_childspec", key):
+                if key != self._template.id and (not isinstance(key, Pid) or self.find_running(key) is None):
+                    raise ChildError("not_found", key)
                 return self._template
-            case ("terminate_child" | "restart_child" | "delete_child" | "get_childspec", id_):
+            case ("terminate_child" | "restart_child" | "delete_child", id_):
                 raise ChildError("simple_one_for_one", id_)
             case ("count_children",):
                 return count(self._children.values(), specs=1)
@@ -135,9 +135,12 @@ class DynamicSupervisor(BaseSupervisor):
         return pid
 
     def _terminate(self, pid: Pid) -> None:
-        child = self.find_running(pid)
+        child = self.find_running(pid) or self._find_restarting(pid)
         if child is not None:
             self.stop_recorded([child])
             self.forget(child)
         elif pid.process.exit_reason is None:
             raise ChildError("not_found", pid)
+
+    def _find_restarting(self, pid: Pid) -> Child | None:
+        return next((c for c in self._children.values() if c.pid == RESTARTING and c.last_pid is pid), None)

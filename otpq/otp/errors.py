@@ -22,6 +22,7 @@ __all__ = [
     "ChildError",
     "MailboxFull",
     "NameTaken",
+    "NoSuchProcess",
     "NotRegistered",
     "OtpError",
     "ProcessExit",
@@ -93,6 +94,14 @@ class NotRegistered(UsageError):
         self.name = name
 
 
+class NoSuchProcess(OtpError):
+    """The process `pid` is dead."""
+
+    def __init__(self, pid: Pid) -> None:
+        super().__init__(f"{pid} is dead")
+        self.pid = pid
+
+
 class CallFailed(OtpError):
     """A call got no answer, because of `reason`: `NoProc` (nobody there), or why the server ended meanwhile."""
 
@@ -137,12 +146,13 @@ class ChildError(OtpError):
     Attributes:
         code: `not_found`, `running`, `restarting`, `already_present`, `already_started`, `max_children` or
             `simple_one_for_one` (a DynamicSupervisor has no children by id).
-        id: The child's id, or its pid.
+        id: The child's id, or its pid; for `max_children` the limit.
         pid: Its process where the code is `already_started`.
     """
 
     def __init__(self, code: str, id: object, pid: Pid | None = None) -> None:
-        super().__init__(f"child {id}: {_CHILD_ERRORS[code]}" + (f" as {pid}" if pid else ""))
+        what = f"{id} children" if code == "max_children" else f"child {id}"
+        super().__init__(f"{what}: {_CHILD_ERRORS[code]}" + (f" as {pid}" if pid else ""))
         self.code = code
         self.id = id
         self.pid = pid
@@ -174,7 +184,7 @@ _CHILD_ERRORS = {
     "restarting": "a restart of it is under way",
     "already_present": "its spec is here already, not running; restart_child starts it, delete_child removes it",
     "already_started": "it is running already",
-    "max_children": "max_children is reached",
+    "max_children": "that is max_children, and there is no room for another",
     "simple_one_for_one": "a DynamicSupervisor knows its children by pid, and starts them from its one template",
 }
 

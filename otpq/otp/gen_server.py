@@ -46,6 +46,7 @@ from otpq.otp.signals import check_seconds
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from queue import SimpleQueue
 
     from otpq.otp.pid import Pid
 
@@ -61,7 +62,10 @@ class GenServer:
     """Whether exit signals arrive as `Exit` messages from the start. A server that traps runs `terminate` when its
     supervisor stops it; one that does not, dies at once."""
     mailbox_limit: ClassVar[int | None] = None
-    """How many messages may wait; then `call`, `cast` and `send` raise `MailboxFull` at the sender. None: no limit."""
+    """How many messages may wait; then `call`, `cast` and `send` raise `MailboxFull` at the sender. None: no limit.
+
+    It is looked at before a message is put, so senders at the same moment may exceed it, each by one.
+    """
     mailbox_mark: ClassVar[int] = 10_000
     """A mailbox longer than this is logged, once until it is short again."""
     callback_mark: ClassVar[float] = 5.0
@@ -91,7 +95,7 @@ class GenServer:
             registry: Where it, and all that it starts, belongs. Default: the current process's; on a plain thread a
                 new one of its own (then a name could be found by nobody, and is refused).
             timeout: Seconds to wait for `init`, which is killed after them.
-            **kwargs: For `init`.
+            **kwargs: For `init`, whose own keywords must have other names than these here.
 
         Raises:
             StartFailed: `init` failed, answered `Stop`, or took too long. `AlreadyStarted` if the name is held.
@@ -109,8 +113,8 @@ class GenServer:
     def start_link(cls, *args: Any, name: str | None = None, timeout: float = math.inf, **kwargs: Any) -> Pid:
         """As `start`, linked to the current process, its parent, from before `init` on. What supervisors use.
 
-        The parent's exit signal ends the server whatever its reason: after `terminate` if it traps exits. A failed
-        start sends the parent no exit signal, the error is all.
+        The parent's exit signal ends a server that traps exits whatever its reason, after `terminate`; one that does
+        not dies at once, of any reason but `Normal()`. A failed start sends the parent no exit signal, the error is all.
 
         Raises:
             UsageError: Also on a plain thread, which has no pid to link to; `attach()` gives it one.
@@ -137,6 +141,13 @@ class GenServer:
             type=cls.child_type,
             significant=significant,
         )
+
+    def make_inbox(self) -> SimpleQueue[Any] | None:
+        """The mailbox, if it is to be a special one: a SimpleQueue whose `get` also waits for something else.
+
+        For a server that owns sockets: it must return when either has something, and `put` must wake it.
+        """
+        return None
 
     # --- callbacks ---------------------------------------------------------------------------------------------------
 
@@ -229,8 +240,9 @@ def _start(
             registry.register(name, process.pid)
         if parent is not None:
             parent.link(process)
+        started = process.started
         process.start_thread()
-        outcome = wait(process.started, timeout)
+        outcome = wait(started, timeout)
     except NameTaken as taken:
         process.abandon(Normal())
         raise AlreadyStarted(what, taken.name, taken.pid) from None

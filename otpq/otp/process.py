@@ -16,7 +16,8 @@ its next use of this package. The declarer's thread then does the rest, in this 
 
 1. run what the process `own`s, so that no resource outlives it unseen,
 2. free its names,
-3. tell its monitors, then its links, then its waiting callers.
+3. tell its monitors, then the links that trap exits, then its waiting callers,
+4. end the links that do not trap.
 
 Links may bring more deaths; they are worked off a list, not by recursion, so that a chain of any length can fall. A
 thread that was inside a callback is a *zombie* until that returns: counted and logged in the registry.
@@ -64,7 +65,7 @@ _lock = threading.RLock()
 
 
 _Falling: TypeAlias = "deque[Callable[[], None]]"
-"""What is still to be told of a death, in order: exit signals to its links, the reason to its callers."""
+"""Deaths that are still to follow from one, in order."""
 
 
 class _Here(threading.local):
@@ -154,9 +155,17 @@ class Process(pykka.ThreadingActor):
 
     use_daemon_thread = True  # a zombie must not keep the interpreter from exiting
 
-    def __init__(self, label: str, registry: Registry, parent: Pid | None = None, *, trap_exit: bool = False) -> None:
+    def __init__(
+        self,
+        label: str,
+        registry: Registry,
+        parent: Pid | None = None,
+        *,
+        trap_exit: bool = False,
+        inbox: SimpleQueue[Any] | None = None,
+    ) -> None:
         super().__init__()
-        self.inbox: SimpleQueue[Any] = cast("SimpleQueue[Any]", self.actor_inbox)  # Pykka's type knows its own only
+        self.inbox: SimpleQueue[Any] = cast("SimpleQueue[Any]", self.actor_inbox) if inbox is None else inbox
         self.pid = Pid(label, self)
         self.registry = registry
         self.parent = parent
@@ -259,19 +268,19 @@ class Process(pykka.ThreadingActor):
 
     # --- links and monitors ------------------------------------------------------------------------------------------
 
-    def link(self, other: Process) -> None:
-        """Link both; if `other` is dead it sends `NoProc` at once, and if this one is, its reason reaches `other`."""
+    def link(self, other: Process) -> bool:
+        """Link both; False if `other` is dead. If this one is, its reason reaches `other`."""
         with _lock:
             if not other._is_gone and not self._is_gone:
                 self.links[other] = None
                 other.links[self] = None
-                return
+                return True
         if self.exit_reason is None:
-            self.receive_exit(other.pid, NoProc())
-        else:  # killed while it started a child: the child must not be left alone
-            falling: _Falling = deque()
-            other.hear_exit(self.pid, self.exit_reason, falling)
-            _work_off(falling)
+            return False
+        falling: _Falling = deque()  # killed while it started a child: the child must not be left alone
+        other.hear_exit(self.pid, self.exit_reason, falling)
+        _work_off(falling)
+        return True
 
     def unlink(self, other: Process) -> None:
         """Undo `link`. An exit signal that was already received stays received."""
@@ -395,8 +404,13 @@ class Process(pykka.ThreadingActor):
         self.drop_monitors()
         for notify in watchers.values():
             notify(reason)
-        falling.extend(partial(other.hear_exit, self.pid, reason, falling) for other in links)
-        falling.extend(partial(settle, future, Ended(reason)) for future in callers)
+        for other in links:
+            if other.trap_exit:
+                other.put(Exit(self.pid, reason))
+            else:
+                falling.append(partial(other.hear_exit, self.pid, reason, falling))
+        for future in callers:  # before those fall: their releases may take time, or wait for a caller
+            settle(future, Ended(reason))
         self._wake()
 
     def _release(self, owned: Any) -> None:

@@ -32,16 +32,17 @@ class Registry:
     def __init__(self) -> None:
         self._lock = threading.RLock()
         self._names: dict[str, Pid] = {}
+        self._name_of: dict[Pid, str] = {}
         self._processes: dict[Pid, None] = {}
         self._zombies: dict[Pid, None] = {}
         self._is_watched = False
 
     def register(self, name: str, pid: Pid) -> None:
-        """Give `name` to the process `pid`.
+        """Give `name` to the process `pid`, its only one.
 
         Raises:
             NameTaken: A living process holds it.
-            UsageError: The name is not a non-empty text, or the process is dead.
+            UsageError: The name is not a non-empty text, or the process has a name already, or is dead.
         """
         if not isinstance(name, str) or not name:
             raise UsageError(f"name={name!r} is not allowed: a non-empty text")
@@ -49,9 +50,12 @@ class Registry:
             holder = self.whereis(name)
             if holder is not None:
                 raise NameTaken(name, holder)
+            if pid in self._name_of:
+                raise UsageError(f"{pid} cannot be registered as {name!r}: it has a name already, and may have one")
             if pid.process.exit_reason is not None:
                 raise UsageError(f"{pid} cannot be registered as {name!r}: it is dead")
             self._names[name] = pid
+            self._name_of[pid] = name
 
     def unregister(self, name: str) -> None:
         """Free `name`; its holder lives on.
@@ -62,7 +66,7 @@ class Registry:
         with self._lock:
             if self.whereis(name) is None:
                 raise NotRegistered(name)
-            del self._names[name]
+            del self._name_of[self._names.pop(name)]
 
     def whereis(self, name: str) -> Pid | None:
         """The living process that holds `name`, or None."""
@@ -73,6 +77,10 @@ class Registry:
         """All names and their living holders."""
         with self._lock:
             return {name: pid for name, pid in self._names.items() if pid.process.exit_reason is None}
+
+    def name_of(self, pid: Pid) -> str | None:
+        """The name that `pid` holds, or None."""
+        return self._name_of.get(pid)
 
     def processes(self) -> list[Pid]:
         """All living processes, the oldest first."""
@@ -96,7 +104,8 @@ class Registry:
         """Forget the dead `pid` and free its names. For the process itself."""
         with self._lock:
             self._processes.pop(pid, None)
-            for name in [name for name, holder in self._names.items() if holder is pid]:
+            name = self._name_of.pop(pid, None)
+            if name is not None and self._names.get(name) is pid:  # it may have a new holder by now
                 del self._names[name]
 
     def haunt(self, pid: Pid) -> None:

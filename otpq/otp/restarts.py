@@ -71,6 +71,6 @@ class Intensity:
     def allows(self, now: float) -> bool:
         """Count a restart at `now` (seconds, never going back); whether it is within the limit."""
         self._restarts.append(now)
-        while self._restarts and self._restarts[0] <= now - self.max_seconds:
+        while len(self._restarts) > 1 and self._restarts[0] <= now - self.max_seconds:
             self._restarts.popleft()
         return len(self._restarts) <= self.max_restarts

@@ -33,7 +33,8 @@ class ProcessInfo:
     """What can be seen of a process from outside, at one moment."""
 
     pid: Pid
-    names: tuple[str, ...]
+    name: str | None
+    """What it is registered as."""
     status: Literal["waiting", "running", "zombie", "dead"]
     """zombie: dead, but a callback of it still runs."""
     mailbox: int
@@ -142,7 +143,7 @@ def _info(process: Process) -> ProcessInfo:
         status = "dead" if callback is None else "zombie"
     return ProcessInfo(
         pid=process.pid,
-        names=tuple(name for name, pid in process.registry.names().items() if pid is process.pid),
+        name=process.registry.name_of(process.pid),
         status=status,
         mailbox=process.mailbox_length(),
         callback=callback,

@@ -25,6 +25,7 @@ from otpq.otp.reasons import Crash, Normal, Reason, is_clean
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from queue import SimpleQueue
 
     from otpq.otp.registry import Registry
 
@@ -47,6 +48,7 @@ class Callbacks(Protocol):
     mailbox_mark: ClassVar[int]
     callback_mark: ClassVar[float]
 
+    def make_inbox(self) -> SimpleQueue[Any] | None: ...  # noqa: D102
     def init(self, *args: Any, **kwargs: Any) -> Any: ...  # noqa: D102
     def handle_call(self, request: Any, caller: Caller) -> Any: ...  # noqa: D102
     def handle_cast(self, request: Any) -> Any: ...  # noqa: D102
@@ -85,7 +87,13 @@ class ServerProcess(Process):
         parent: Process | None,
         is_batching: bool,
     ) -> None:
-        super().__init__(label, registry, None if parent is None else parent.pid, trap_exit=server.trap_exit)
+        super().__init__(
+            label,
+            registry,
+            None if parent is None else parent.pid,
+            trap_exit=server.trap_exit,
+            inbox=server.make_inbox(),
+        )
         self.server = server
         self.mailbox_limit = server.mailbox_limit
         self.mailbox_mark = server.mailbox_mark
@@ -183,7 +191,7 @@ class ServerProcess(Process):
         """
         if kind is Exit:
             if item.pid is self.parent:
-                raise self._end(item.reason)
+                raise self._end(item.reason, is_own=False)
             return False
         if kind is StopRequest:
             raise self._end(item.reason)
@@ -248,7 +256,8 @@ class ServerProcess(Process):
         raise self._end(Crash(BadReturn("handle_call", answer, _AFTER_CALL)), during="handle_call")
 
     def _checked(self, callback: str, action: Action) -> Action:
-        if action is None or type(action) is Continue or (isinstance(action, int | float) and action >= 0):
+        is_seconds = isinstance(action, int | float) and not isinstance(action, bool) and action >= 0
+        if action is None or type(action) is Continue or is_seconds:
             return action
         raise self._end(
             Crash(BadReturn(callback, action, "an idle timeout of 0 s or more, or Continue(arg)")), during=callback
@@ -271,13 +280,16 @@ class ServerProcess(Process):
             return self._end(error.reason)
         return self._end(Crash(error), during=callback)
 
-    def _end(self, reason: Reason, then: Callable[[], None] | None = None, *, during: str = "") -> ProcessExit:
+    def _end(
+        self, reason: Reason, then: Callable[[], None] | None = None, *, during: str = "", is_own: bool = True
+    ) -> ProcessExit:
         """Run `terminate`, then `then`; what it gives is to be raised, to leave the loop with the reason of the end."""
         if self.exit_reason is not None:
             return ProcessExit(self.exit_reason)
         if not isinstance(reason, Reason):
             reason = Crash(BadReturn("a callback", Stop(reason), "a Stop whose reason is a Reason"))
-        self._log(reason, during)
+        if is_own:
+            self._log(reason, during)
         self.callback, self.callback_since = "terminate", monotonic()
         try:
             self.server.terminate(reason)
@@ -296,6 +308,6 @@ class ServerProcess(Process):
 
     def _log(self, reason: Reason, during: str) -> None:
         if isinstance(reason, Crash):
-            logger.error("%r crashed in %s: %s", self.pid, during, reason, exc_info=reason.error)
+            logger.error("%r crashed in %s: %s", self.pid, during or "a callback", reason, exc_info=reason.error)
         elif not is_clean(reason):
             logger.error("%r ends: %r", self.pid, reason)

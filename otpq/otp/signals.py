@@ -10,10 +10,11 @@ import time
 from typing import TypeAlias
 
 from otpq.otp.clock import TimerRef, call_later
-from otpq.otp.errors import NotRegistered, UsageError, check_reason
+from otpq.otp.errors import NoSuchProcess, NotRegistered, UsageError, check_reason
+from otpq.otp.messages import Exit
 from otpq.otp.pid import MonitorRef, Pid
 from otpq.otp.process import Process, current, guard, need_current
-from otpq.otp.reasons import Normal, Reason
+from otpq.otp.reasons import NoProc, Normal, Reason
 from otpq.otp.registry import Registry
 
 __all__ = [
@@ -109,10 +110,16 @@ def exit(pid: Pid, reason: Reason) -> None:
 
 
 def link(pid: Pid) -> None:
-    """Tie the current process to `pid`: the abnormal end of one ends the other, or reaches it as an `Exit` if trapped."""
+    """Tie the current process to `pid`: the abnormal end of one ends the other, or reaches it as an `Exit` if trapped.
+
+    Raises:
+        NoSuchProcess: `pid` is dead and the current process does not trap exits; one that does gets an `Exit` with `NoProc`.
+    """
     me = need_current("link")
-    if pid is not me.pid:
-        me.link(pid.process)
+    if pid is not me.pid and not me.link(pid.process):
+        if not me.trap_exit:
+            raise NoSuchProcess(pid)
+        me.put(Exit(pid, NoProc()))
     guard()
 
 
@@ -161,7 +168,7 @@ def send_after(seconds: float, to: Server, message: object) -> TimerRef:
 def cancel_timer(timer: TimerRef) -> float | None:
     """Stop a timer. The seconds that were left, or None if it has fired or was cancelled."""
     guard()
-    return None if timer.take() is None else max(0.0, timer.due - time.monotonic())
+    return max(0.0, timer.due - time.monotonic()) if timer.cancel() else None
 
 
 def register(name: str, pid: Pid) -> None:

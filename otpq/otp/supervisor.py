@@ -103,8 +103,8 @@ class Supervisor(BaseSupervisor):
             case ("delete_child", id_):
                 self.forget(self._idle(id_))
                 return None
-            case ("get_childspec", id_):
-                return self._get(id_).spec
+            case ("get_childspec", key):
+                return (self._found(self.find_running(key), key) if isinstance(key, Pid) else self._get(key)).spec
             case _:
                 return super().answer(request)
 
@@ -155,9 +155,12 @@ class Supervisor(BaseSupervisor):
             self.forget(child)
 
     def _get(self, id_: object) -> Child:
-        child = self.find_running(id_) if isinstance(id_, Pid) else self._children.get(str(id_))
+        return self._found(self._children.get(id_) if isinstance(id_, str) else None, id_)
+
+    @staticmethod
+    def _found(child: Child | None, key: object) -> Child:
         if child is None:
-            raise ChildError("not_found", id_)
+            raise ChildError("not_found", key)
         return child
 
     def _idle(self, id_: object) -> Child:

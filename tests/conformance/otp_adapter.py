@@ -183,7 +183,7 @@ class Driver:
     def _wait_until_idle(self) -> None:
         """Wait for what is known to be at work."""
         self._ask_supervisors()
-        while self.stage.is_asleep():
+        while self.stage.is_at_work():
             time.sleep(POLL)
 
     def _ask_supervisors(self) -> None:

@@ -213,8 +213,7 @@ class ScriptedServer(GenServer):
         return self_pid() if to == self.script["id"] else self.stage.pid(to)
 
     def _do_sleep(self, wait: Term) -> None:
-        with self.stage.asleep():
-            time.sleep(seconds(wait))
+        time.sleep(seconds(wait))
 
     def _do_gate(self, gate: str) -> None:
         self.stage.wait_at(gate)
@@ -244,7 +243,9 @@ class ScriptedServer(GenServer):
         cast(self._server(to), message)
 
     def _do_call(self, to: str, message: Script, timeout: Term) -> None:
-        self._log_result(result_of_call(self.stage, self._server(to), message, timeout))
+        with self.stage.resting():
+            result = result_of_call(self.stage, self._server(to), message, timeout)
+        self._log_result(result)
 
     def _do_call_self(self, message: Script, timeout: Term) -> None:
         self._log_result(result_of_call(self.stage, self_pid(), message, timeout))
@@ -274,7 +275,9 @@ class ScriptedServer(GenServer):
         raise ScriptedError(reason)
 
     def _do_start(self, script: Script) -> None:
-        self._log_result(start_server(self.stage, script))
+        with self.stage.resting():
+            result = start_server(self.stage, script)
+        self._log_result(result)
 
     def _do_send_after(self, wait: Term, message: Script, tag: str) -> None:
         self.timers[tag] = send_after(seconds(wait), self_pid(), message)

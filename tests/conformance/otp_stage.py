@@ -21,6 +21,7 @@ from otpq.otp import (
     call,
     cast,
     demonitor,
+    info,
     is_alive,
     monitor,
     self_pid,
@@ -114,6 +115,12 @@ class Gate:
         self.waiting: set[Pid] = set()
 
 
+def _is_at_work(pid: Pid, *, is_idle: bool) -> bool:
+    """Whether a process is about to take a message, or inside a callback in which it is not idle."""
+    seen = info(pid)
+    return (seen.status == "waiting" and seen.mailbox > 0) or (seen.status == "running" and not is_idle)
+
+
 class Stage:
     """The shared state of one scenario; safe to use from all its threads. Its log is linked to who makes it."""
 
@@ -129,7 +136,7 @@ class Stage:
         self._extras: dict[Pid, str] = {}
         self._supervisors: dict[Pid, Script] = {}
         self._gates: defaultdict[str, Gate] = defaultdict(Gate)
-        self._asleep: set[Pid] = set()
+        self._resting: set[Pid] = set()
 
     # --- for a scripted process --------------------------------------------------------------------------------------
 
@@ -168,16 +175,16 @@ class Stage:
         gate.opened.wait()
 
     @contextmanager
-    def asleep(self) -> Iterator[None]:
-        """Hold up the settling of the step while the current process sleeps."""
+    def resting(self) -> Iterator[None]:
+        """Let a step settle while the current process, inside a callback, waits for others or for long."""
         me = self_pid()
         with self._lock:
-            self._asleep.add(me)
+            self._resting.add(me)
         try:
             yield
         finally:
             with self._lock:
-                self._asleep.discard(me)
+                self._resting.discard(me)
 
     # --- names and values --------------------------------------------------------------------------------------------
 
@@ -225,10 +232,15 @@ class Stage:
         with self._lock:
             return any(is_alive(pid) for gate in self._gates.values() for pid in gate.waiting)
 
-    def is_asleep(self) -> bool:
-        """Whether some process is inside a `sleep` action."""
+    def is_at_work(self) -> bool:
+        """Whether some process has something to do or is doing it, a `sleep` action included.
+
+        On a busy machine a process may wait longer for its turn than any quiet time lasts.
+        """
         with self._lock:
-            return any(is_alive(pid) for pid in self._asleep)
+            pids = list(self._labels)
+            idle = self._resting.union(self._supervisors, *(gate.waiting for gate in self._gates.values()))
+        return any(_is_at_work(pid, is_idle=pid in idle) for pid in pids)
 
     def living(self) -> list[str]:
         """The labels of the scripted processes that live."""

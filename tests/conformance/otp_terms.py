@@ -16,6 +16,7 @@ from otpq.otp import (
     NoConnection,
     NoProc,
     Normal,
+    NoSuchProcess,
     Pid,
     Reason,
     Shutdown,
@@ -111,6 +112,8 @@ def _crash(error: BaseException, label: Callable[[Pid], str]) -> Term:
             return ["bad_return_value", term_of(error.value, label)]
         case UsageError():  # Erlang's word for an argument that cannot be right
             return ["crash", "badarg"]
+        case NoSuchProcess():  # of `link`
+            return ["crash", "noproc"]
         case _:
             return ["crash", repr(error)]
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-import time
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -81,7 +80,7 @@ class Worker(GenServer):
         match how:
             case "busy":
                 self.stage.log("busy", self.label)
-                time.sleep(seconds(what))
+                self._sleep(what)
                 self.stage.log("busy_done", self.label)
                 return None
             case "stop":
@@ -101,9 +100,9 @@ class Worker(GenServer):
         self.stage.log("terminate", self.label, self.stage.term(reason))
         match self.script.get("term", "ok"):
             case "hang":
-                threading.Event().wait()
+                self._sleep("infinity")
             case {"sleep": wait}:
-                time.sleep(seconds(wait))
+                self._sleep(wait)
                 self.stage.log("terminated", self.label)
             case {"exit": other}:
                 raise ProcessExit(reason_of(other))
@@ -112,13 +111,17 @@ class Worker(GenServer):
             case _:
                 pass
 
+    def _sleep(self, wait: Term) -> None:
+        with self.stage.resting():
+            threading.Event().wait(None if wait == "infinity" else seconds(wait))
+
     def _wait(self, outcome: Term) -> Term:
         """The outcome proper, after the gates and the sleeps that come before it."""
         while isinstance(outcome, dict) and "then" in outcome:
             if "gate" in outcome:
                 self.stage.wait_at(outcome["gate"])
             else:
-                time.sleep(seconds(outcome["sleep"]))
+                self._sleep(outcome["sleep"])
             outcome = outcome["then"]
         return outcome
 
