@@ -83,6 +83,7 @@ def attach(label: str = "main", *, registry: Registry | None = None, trap_exit: 
     if me is not None:
         raise UsageError(f"this thread is the process {me.pid} already")
     process = Process(label, registry if registry is not None else Registry(), trap_exit=trap_exit)
+    process.registry.enter(process.pid)
     _process.enter(process)
     reason: Reason = Shutdown()
     try:

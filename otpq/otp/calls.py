@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pykka
 
-from otpq.otp.errors import CallFailed, CallTimeout, check_reason
+from otpq.otp.errors import CallFailed, CallTimeout, UsageError, check_reason
 from otpq.otp.messages import Call, Cast
 from otpq.otp.pid import MonitorRef, Pid
 from otpq.otp.process import Ended, Process, guard, settle, wait
@@ -105,6 +105,8 @@ def cast(server: Server, request: object) -> None:
 def reply(caller: Caller, value: object) -> None:
     """Answer a call, now or later, once; an answer after the call's timeout is dropped."""
     me = guard()
+    if not isinstance(caller, Caller):
+        raise UsageError(f"{caller!r} is not allowed: the Caller that handle_call got")
     if me is not None and me.tracer is not None:
         me.trace("reply", value, caller.pid)
     if caller.server.drop_caller(caller.future):

@@ -192,7 +192,6 @@ class Process(pykka.ThreadingActor):
         self._thread_ended = True
         # This process's own monitors; only its thread touches it.
         self.monitors: set[MonitorRef] = set()
-        registry.enter(self.pid)
 
     # --- the seams of Pykka ------------------------------------------------------------------------------------------
 
@@ -201,12 +200,13 @@ class Process(pykka.ThreadingActor):
         return SimpleQueue()
 
     def start_thread(self) -> None:
-        """Start the process's thread.
+        """Enter the registry and start the process's thread: only now can others find it, and kill it.
 
         Raises:
             RuntimeError: The system gives no more threads.
         """
         self._thread_ended = False
+        self.registry.enter(self.pid)
         try:
             self._start_actor_loop()
         except BaseException:

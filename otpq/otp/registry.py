@@ -93,8 +93,10 @@ class Registry:
             return list(self._zombies)
 
     def enter(self, pid: Pid) -> None:
-        """Count `pid` among the living. For the process itself."""
+        """Count `pid` among the living, if it is. For the process itself."""
         with self._lock:
+            if pid.process.exit_reason is not None:  # killed by name before it was entered
+                return
             self._processes[pid] = None
             is_watched, self._is_watched = self._is_watched, True
         if not is_watched:

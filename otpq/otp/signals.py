@@ -20,6 +20,7 @@ from otpq.otp.registry import Registry
 __all__ = [
     "Server",
     "cancel_timer",
+    "check_pid",
     "check_seconds",
     "demonitor",
     "exit",
@@ -55,6 +56,17 @@ def resolve(server: Server) -> Process | None:
     raise UsageError(f"{server!r} is not a process: a Pid or a registered name is")
 
 
+def check_pid(pid: Pid) -> Process:
+    """The process of `pid`.
+
+    Raises:
+        UsageError: It is something else.
+    """
+    if type(pid) is not Pid:
+        raise UsageError(f"{pid!r} is not allowed: a Pid (whereis(name) gives that of a name)")
+    return pid.process
+
+
 def check_seconds(field: str, seconds: float) -> float:
     """`seconds`, if it can be a time to wait.
 
@@ -77,7 +89,7 @@ def self_pid() -> Pid:
 
 def is_alive(pid: Pid) -> bool:
     """Whether the process lives. It may be dead when you read the answer; `monitor` tells of the moment."""
-    return pid.process.exit_reason is None
+    return check_pid(pid).exit_reason is None
 
 
 def send(to: Server, message: object) -> None:
@@ -105,7 +117,7 @@ def exit(pid: Pid, reason: Reason) -> None:
     """
     me = guard()
     check_reason(reason)
-    pid.process.receive_exit(me.pid if me is not None else _OUTSIDE.pid, reason)
+    check_pid(pid).receive_exit(me.pid if me is not None else _OUTSIDE.pid, reason)
     guard()  # it may have been our own end
 
 
@@ -116,7 +128,7 @@ def link(pid: Pid) -> None:
         NoSuchProcess: `pid` is dead and the current process does not trap exits; one that does gets an `Exit` with `NoProc`.
     """
     me = need_current("link")
-    if pid is not me.pid and not me.link(pid.process):
+    if pid is not me.pid and not me.link(check_pid(pid)):
         if not me.trap_exit:
             raise NoSuchProcess(pid)
         me.put(Exit(pid, NoProc()))
@@ -125,7 +137,7 @@ def link(pid: Pid) -> None:
 
 def unlink(pid: Pid) -> None:
     """Undo `link`. An `Exit` that has arrived stays in the mailbox."""
-    need_current("unlink").unlink(pid.process)
+    need_current("unlink").unlink(check_pid(pid))
 
 
 def monitor(server: Server) -> MonitorRef:
@@ -136,6 +148,8 @@ def monitor(server: Server) -> MonitorRef:
 def demonitor(ref: MonitorRef) -> None:
     """Undo `monitor`: no `Down` of `ref` is handled after this, also none that waits in the mailbox already."""
     me = need_current("demonitor")
+    if not isinstance(ref, MonitorRef):
+        raise UsageError(f"{ref!r} is not allowed: what monitor gave")
     ref.is_cancelled = True
     me.monitors.discard(ref)
     if ref.watched is not None:
@@ -168,11 +182,14 @@ def send_after(seconds: float, to: Server, message: object) -> TimerRef:
 def cancel_timer(timer: TimerRef) -> float | None:
     """Stop a timer. The seconds that were left, or None if it has fired or was cancelled."""
     guard()
+    if not isinstance(timer, TimerRef):
+        raise UsageError(f"{timer!r} is not allowed: what send_after gave")
     return max(0.0, timer.due - time.monotonic()) if timer.cancel() else None
 
 
 def register(name: str, pid: Pid) -> None:
     """Give `name` to `pid` in the current registry. Raises as `Registry.register`."""
+    check_pid(pid)
     _registry("register").register(name, pid)
 
 
