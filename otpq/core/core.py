@@ -1,0 +1,236 @@
+"""The queue as a value: events with the time go in, effects come out in the order to carry out.
+
+A driver's duties, for each batch of events:
+
+1. `needs(now, events)` says what must be seen; read it from a store in which all that was persisted before is committed.
+2. `step(now, events, loaded)` decides, and changes the core's memory.
+3. Carry out the effects in their order. The first is the `Persist`; nothing after it may be sent before it is durable.
+4. If the commit was refused or its fate is unknown, send nothing, throw the core away, and make a new one from what the
+   store has (`Recovered`).
+5. After `wake(now)` seconds at the latest, step again, with no events if there are none.
+
+The same core, told the same at the same times, gives the same effects. It reads no clock, has no randomness, and opens no
+payload. Not thread-safe; it has one owner.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+from otpq.core import admission, outcomes, pools, requests, settings
+from otpq.core import events as ev
+from otpq.core.clockwork import Clockwork
+from otpq.core.dispatch import dispatch
+from otpq.core.invariants import check_invariants
+from otpq.core.leases import Lease
+from otpq.core.ledger import Ledger
+from otpq.core.records import Loaded, Needs
+from otpq.core.state import QUEUED, Config, State, Stats
+from otpq.core.story import Note, Stimulus
+from otpq.core.why import Why, why
+from otpq.errors import InvariantBroken
+from otpq.task import TaskState
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from otpq.core.effects import Effect
+    from otpq.core.records import LeaseRow, Recovered, TaskRow
+
+__all__ = ["QueueCore"]
+
+
+def _nothing(_state: State, _event: ev.Tick) -> None:
+    """Time passes in every step; a tick only causes one."""
+
+
+_RULES: Final[dict[type, Callable[[State, Any], None]]] = {
+    ev.Submit: admission.submit,
+    ev.Results: outcomes.results,
+    ev.HandedBack: outcomes.handed_back,
+    ev.Cancelling: outcomes.cancelling,
+    ev.Demand: pools.demand,
+    ev.Running: pools.running,
+    ev.Heartbeat: pools.heartbeat,
+    ev.SessionOpened: pools.session_opened,
+    ev.SessionClosed: pools.session_closed,
+    ev.NodeLost: pools.node_lost,
+    ev.Cancel: requests.cancel,
+    ev.Retry: requests.retry,
+    ev.Delete: requests.delete,
+    ev.Pause: settings.pause,
+    ev.LimitHandler: settings.limit_handler,
+    ev.LimitQueue: settings.limit_queue,
+    ev.Tick: _nothing,
+}
+"""Which rule takes which event; a test holds it against the union."""
+
+
+class QueueCore:
+    """All queues of a cluster, and who works on what."""
+
+    def __init__(self, recovered: Recovered, config: Config | None = None) -> None:
+        self._state = State(recovered, config or Config())
+        settings.restore(self._state, recovered.settings)
+        self._clockwork = Clockwork(self._state)
+        self._orphans: dict[int, LeaseRow] = {row.lease: row for row in recovered.leases}
+        """Leases found in the store, until their rows have been read."""
+        self._needs = Needs()
+
+    # -------------------------------------------------------------- the two verbs
+
+    def needs(self, now: ev.Now, events: Sequence[ev.Event]) -> Needs:
+        """What `step` must see to decide about these events: a few indexed reads, often none."""
+        needs = Needs()
+        for event in events:
+            if isinstance(event, ev.Submit):
+                if event.resent:
+                    needs.ids.update([new.id for new in event.tasks])
+                needs.keys.update([new.key for new in event.tasks if new.key is not None])
+            elif isinstance(event, ev.Cancel | ev.Retry | ev.Delete):
+                needs.ids.update(event.ids)
+        for orphan in self._orphans.values():
+            needs.seqs.update(orphan.open)
+        needs.lanes = self._state.lanes.ask()
+        self._clockwork.ask(now, needs)
+        self._needs = needs
+        return needs
+
+    def step(self, now: ev.Now, events: Sequence[ev.Event], loaded: Loaded) -> list[Effect]:
+        """Decide about these events, and about what has become due meanwhile.
+
+        Args:
+            now: By both clocks. The steady one never goes back.
+            events: In the order of their arrival; the same that `needs` was asked about.
+            loaded: The answers to `needs`.
+
+        Returns:
+            Effects in the order to carry out: at most one `Persist`, first; then the answers, in the order of the events;
+            then the `Outcome`s; then work for the pools.
+
+        Raises:
+            InvalidTransition: A bug, with the task's story. The core is to be thrown away.
+            InvariantBroken: The store and the core contradict each other. Likewise.
+        """
+        state = self._state
+        state.story.tape.append(Stimulus(now, events, self._needs, loaded))
+        state.now, state.loaded, state.ledger = now, loaded, Ledger()
+        if self._orphans:
+            self._adopt(loaded)
+        if loaded.lanes:
+            state.lanes.refill(loaded.lanes, state.leases.by_seq)
+        self._clockwork.refill(loaded)
+        for event in events:
+            _RULES[type(event)](state, event)
+        self._clockwork.expire(loaded)
+        self._clockwork.release_due()
+        pools.end_overdue(state)
+        pools.send_again(state)
+        dispatch(state)
+        return self._close()
+
+    def _close(self) -> list[Effect]:
+        state = self._state
+        counts = state.counts
+        for key, difference in state.ledger.counts.items():
+            counts[key] = counts.get(key, 0) + difference
+        effects = state.ledger.effects()
+        state.ledger = Ledger()
+        return effects
+
+    def _adopt(self, loaded: Loaded) -> None:
+        """Take over the leases of an earlier queue server, each with one fresh full term."""
+        state = self._state
+        for orphan in self._orphans.values():
+            rows = {seq: row for seq in orphan.open if (row := loaded.by_seq.get(seq)) is not None}
+            if len(rows) < len(orphan.open):
+                raise InvariantBroken(f"lease {orphan.lease} is open for tasks that are not in the store")
+            lease = Lease(
+                orphan.lease,
+                orphan.session,
+                (orphan.node, orphan.incarnation),
+                rows,
+                epoch=orphan.epoch,
+                granted=orphan.granted,
+                alone=orphan.alone,
+            )
+            state.leases.grant(lease)
+            state.take_slots(lease)
+            state.leases.renew(lease.node, state.now.mono)
+            for row in rows.values():
+                state.lanes.discount(row)
+        self._orphans = {}
+
+    # ----------------------------------------------------------------- looking in
+
+    def wake(self, now: ev.Now) -> float:
+        """Seconds after which a step is due though nothing arrives; 0: at once."""
+        state = self._state
+        if state.is_hungry or self._orphans:
+            return 0.0
+        lease = state.leases.next_deadline - now.mono
+        return max(0.0, min(self._clockwork.seconds_until(now), lease))
+
+    def why(self, row: TaskRow) -> Why | None:
+        """Why the task of `row`, as the store has it now, is not at work; None: it has ended."""
+        return why(self._state, row)
+
+    def counts(self) -> dict[str, dict[TaskState, int]]:
+        """How many tasks are in each of the eight states, by queue. `running` is as the pools last told."""
+        counts: dict[str, dict[TaskState, int]] = {}
+        for (queue, name), count in self._state.counts.items():
+            counts.setdefault(queue, dict.fromkeys(TaskState, 0))[TaskState(name)] = count
+        for session in self._state.sessions.values():
+            for seq in session.running:
+                lease = self._state.leases.by_seq.get(seq)
+                if lease is not None:
+                    of_queue = counts[lease.rows[seq].queue]
+                    of_queue[TaskState.RUNNING] += 1
+                    of_queue[TaskState(QUEUED)] -= 1
+        return counts
+
+    def slots(self) -> dict[str, tuple[int, int | None]]:
+        """Of each handler the slots in use and how many there are (None: no limit)."""
+        return {name: (handler.used, handler.limit) for name, handler in self._state.handlers.items()}
+
+    def story(self, seq: int) -> list[Note]:
+        """What is remembered of a task, oldest first."""
+        return self._state.story.of(seq)
+
+    @property
+    def tape(self) -> list[Stimulus]:
+        """The last steps, to be played again; empty unless `Config.tape` says how many to keep."""
+        return list(self._state.story.tape)
+
+    @property
+    def stats(self) -> Stats:
+        """Plain counters since the start."""
+        return self._state.stats
+
+    @property
+    def moves(self) -> Mapping[tuple[str, str], int]:
+        """How often each transition was made since the start."""
+        return self._state.moves
+
+    @property
+    def next_seq(self) -> int:
+        """The number that the next task gets."""
+        return self._state.next_seq
+
+    @property
+    def held(self) -> int:
+        """How many rows of waiting tasks are in memory."""
+        return self._state.room.rows
+
+    @property
+    def open_leases(self) -> int:
+        """How many batches are out."""
+        return len(self._state.leases.open)
+
+    def check_invariants(self) -> None:
+        """Return if every part of the core agrees with every other.
+
+        Raises:
+            InvariantBroken: It names what does not hold.
+        """
+        check_invariants(self._state)

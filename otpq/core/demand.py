@@ -1,0 +1,48 @@
+"""What the pools ask for, in absolute numbers: a lost message is made good by the next one."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from otpq.core.events import Demand, SessionOpened
+    from otpq.core.leases import NodeId
+
+__all__ = ["Session"]
+
+
+class Session:
+    """One pool's open line to this core."""
+
+    __slots__ = ("asked", "handlers", "id", "node", "parallel", "queues", "running", "sent", "served", "turn")
+
+    def __init__(self, opened: SessionOpened) -> None:
+        self.id = opened.session
+        self.node: NodeId = (opened.node, opened.incarnation)
+        self.queues = opened.queues
+        self.parallel = max(1, opened.parallel)
+        self.handlers = opened.handlers
+        self.asked = 0
+        self.sent: int | None = None
+        """Number of the last batch sent. Unknown until the pool has told what it has received."""
+        self.turn = 0
+        """Which of its queues is served next: they take turns, batch by batch."""
+        self.served = 0
+        """When it was last served, as a count of all batches: the session that waited longest goes first."""
+        self.running: frozenset[int] = frozenset()
+
+    @property
+    def open(self) -> int:
+        """How many batches it waits for."""
+        return 0 if self.sent is None else max(0, self.asked - self.sent)
+
+    def hear(self, demand: Demand, last_sent: int) -> None:
+        """Take in what the pool says of itself; `last_sent` is the highest number among its open leases."""
+        self.asked = demand.asked
+        if self.sent is None:
+            self.sent = max(demand.received, last_sent)
+
+    def next_number(self) -> int:
+        """The number of the next batch, which now counts as sent."""
+        self.sent = (self.sent or 0) + 1
+        return self.sent

@@ -1,0 +1,267 @@
+"""Handing out work: which session, which queue, which tasks, how many.
+
+A batch holds about `BATCH_SECONDS` of work by the handlers' recent mean run times, at most `BATCH_BYTES`, and no more than
+the limits allow; one task where a handler has no history, and then at most as many as it has shown runs, so that a batch
+grows by doubling. The tasks go in the order that `lanes.py` tells. Sessions that wait longest are served first, one batch
+a round; what waits is shared out among all open demand, unless it is too little to be worth a second message.
+"""
+
+from __future__ import annotations
+
+from heapq import heapify, heappop, heapreplace
+from typing import TYPE_CHECKING, Final, TypeAlias
+
+from otpq.core.effects import Dispatch
+from otpq.core.leases import Lease
+
+if TYPE_CHECKING:
+    from otpq.core.demand import Session
+    from otpq.core.handlers import Handler
+    from otpq.core.lanes import Group, Lane, Queue
+    from otpq.core.records import Key, TaskRow
+    from otpq.core.state import State
+
+__all__ = ["dispatch"]
+
+BATCH_SECONDS: Final = 0.020
+BATCH_BYTES: Final = 1 << 20
+BATCH_TASKS: Final = 500
+"""As many as a commit holds: beyond it only latency grows."""
+SHARED_SECONDS: Final = 0.001
+"""Less work than this is not split among several sessions."""
+STEP_TASKS: Final = 1_000
+"""What one step hands out at most; the next one goes on."""
+
+Head: TypeAlias = "tuple[float, int, Group]"
+
+
+class Batch:
+    """A batch while it is being filled."""
+
+    __slots__ = ("counts", "is_alone", "is_closed", "rows", "seconds", "session", "share", "size")
+
+    def __init__(self, session: Session, share: int) -> None:
+        self.session = session
+        self.share = share
+        """Its part of what waits."""
+        self.rows: list[TaskRow] = []
+        self.counts: dict[str, int] = {}
+        """Tasks by handler."""
+        self.seconds = 0.0
+        self.size = 0
+        self.is_alone = False
+        self.is_closed = False
+
+    def may_start(self, handler: Handler) -> bool:
+        """Whether a task of `handler` may go in, as far as pauses and slots are concerned."""
+        if handler.paused or (self.session.handlers is not None and handler.name not in self.session.handlers):
+            return False
+        return handler.limit is None or self._slots_left(handler) > 0
+
+    def room_for(self, handler: Handler) -> int:
+        """How many more tasks of `handler` may go in; 0: the batch is full."""
+        has = self.counts.get(handler.name, 0)
+        if not handler.runs:
+            return 0 if self.rows else 1
+        mean = max(handler.mean, 1e-6)
+        by_time = int((BATCH_SECONDS * self.session.parallel - self.seconds) / mean)
+        share = max(self.share, int(SHARED_SECONDS / mean)) - len(self.rows)
+        most = min(by_time, share, BATCH_TASKS - len(self.rows), handler.runs - has)
+        if handler.limit is not None:
+            most = min(most, self._slots_left(handler))
+        return max(most, 0 if self.rows else 1)
+
+    def _slots_left(self, handler: Handler) -> int:
+        """How many more tasks may go in until a slot is missing."""
+        has = self.counts.get(handler.name, 0)
+        slots = self.session.parallel
+        free = (handler.limit or 0) - handler.used
+        return BATCH_TASKS if free >= slots else max(0, free - has)
+
+    def add(self, rows: list[TaskRow], size: int, handler: Handler) -> None:
+        """Put rows in that were found to fit."""
+        self.rows += rows
+        self.size += size
+        self.seconds += handler.mean * len(rows)
+        self.counts[handler.name] = self.counts.get(handler.name, 0) + len(rows)
+        self.is_closed |= not handler.runs
+
+
+def dispatch(state: State) -> None:
+    """Answer the open demand with what may run, until one of the two is used up."""
+    state.is_hungry = False
+    waiting = [session for session in state.sessions.values() if session.open and state.leases.is_trusted(session.node)]
+    waiting.sort(key=lambda session: session.served)
+    wanted = sum(session.open for session in waiting)
+    given = 0
+    while waiting:
+        still = []
+        for session in waiting:
+            if given >= STEP_TASKS:
+                state.is_hungry = True
+                return
+            batch = _next_batch(state, session, wanted)
+            if batch is None:
+                continue
+            given += len(batch.rows)
+            wanted -= 1
+            _grant(state, session, batch)
+            if session.open:
+                still.append(session)
+        waiting = still
+
+
+def _next_batch(state: State, session: Session, wanted: int) -> Batch | None:
+    """The next batch for a session, from the first of its queues, in turn, that has any."""
+    queues = session.queues
+    for offset in range(len(queues)):
+        turn = (session.turn + offset) % len(queues)
+        queue = state.lanes.queues.get(queues[turn])
+        if queue is None or queue.paused or not queue.waiting:
+            continue
+        batch = Batch(session, -(-queue.waiting // max(1, wanted)))
+        _fill(state, queue, batch)
+        if batch.rows:
+            session.turn = turn + 1
+            return batch
+    return None
+
+
+def _fill(state: State, queue: Queue, batch: Batch) -> None:
+    """Fill a batch from a queue, the most urgent priority first."""
+    for groups in queue.groups:
+        if groups and not _fill_from(state, list(groups.values()), batch):
+            return
+
+
+def _fill_from(state: State, groups: list[Group], batch: Batch) -> bool:
+    """Fill a batch from the groups of one priority, oldest head first; whether a lower priority may follow."""
+    heads: list[Head] = []
+    for group in groups:
+        if batch.may_start(group.handler):
+            lane = state.lanes.front(group)
+            if lane is not None and not _push(state, heads, group, lane):
+                return False
+    heapify(heads)
+    while heads:
+        group = heads[0][2]
+        if not batch.may_start(group.handler):
+            heappop(heads)
+            continue
+        rival = min(heads[1:3], default=None, key=_head_key)
+        _take(state, group, batch, None if rival is None else _head_key(rival))
+        if batch.is_closed:
+            return False
+        lane = state.lanes.front(group)
+        if lane is None:
+            heappop(heads)
+        elif lane.rows:
+            first = lane.rows[0]
+            heapreplace(heads, (first.due, first.seq, group))
+        else:
+            state.is_hungry = True
+            return False
+    return True
+
+
+def _push(state: State, heads: list[Head], group: Group, lane: Lane) -> bool:
+    """Enter a group by the head of the lane in turn; False: the head must be read first."""
+    if not lane.rows:
+        state.is_hungry = True
+        return False
+    first = lane.rows[0]
+    heads.append((first.due, first.seq, group))
+    return True
+
+
+def _head_key(head: Head) -> Key:
+    return head[:2]
+
+
+def _take(state: State, group: Group, batch: Batch, rival: Key | None) -> None:
+    """Move tasks of `group` into the batch, in its order, while they come before `rival`'s head and there is room."""
+    ring = group.ring
+    while not batch.is_closed:
+        room = batch.room_for(group.handler)
+        if room == 0:
+            batch.is_closed = True
+            return
+        lane = ring[0]
+        count = _take_run(state, lane, batch, room if len(ring) == 1 else 1, rival)
+        if count and lane.waiting:
+            ring.rotate(-1)  # the others' turn; of no effect where there are none
+        head = state.lanes.front(group)
+        if head is None or not head.rows or not batch.may_start(group.handler):
+            return
+        if rival is not None and (head.rows[0].due, head.rows[0].seq) > rival:
+            return
+
+
+def _take_run(state: State, lane: Lane, batch: Batch, most: int, rival: Key | None) -> int:
+    """Move at most `most` tasks from the head of a lane into the batch; how many left the lane."""
+    wall = state.now.wall
+    size = batch.size
+    count = 0
+    for row in lane.rows[:most]:
+        if (row.expires is not None and row.expires <= wall) or (rival is not None and (row.due, row.seq) > rival):
+            break
+        if row.interruptions or (row.options and state.options(row).at_most_once):
+            break
+        size += len(row.payload)
+        if size > BATCH_BYTES and (count or batch.rows):
+            batch.is_closed = True
+            size -= len(row.payload)
+            break
+        count += 1
+    if count:
+        taken = lane.take(count, size - batch.size)
+        batch.add(taken, size - batch.size, lane.group.handler)
+    else:
+        count = _take_odd(state, lane, batch)
+    if count:
+        state.lanes.shrink(lane.group, count)
+    return count
+
+
+def _take_odd(state: State, lane: Lane, batch: Batch) -> int:
+    """Deal with a head that cannot go in like others: it has expired, or travels alone."""
+    row = lane.rows[0]
+    if row.expires is not None and row.expires <= state.now.wall:
+        lane.take(1, len(row.payload))
+        state.expire(row)
+        return 1
+    if batch.is_closed or batch.rows:
+        batch.is_closed = True
+        return 0
+    lane.take(1, len(row.payload))
+    batch.add([row], len(row.payload), lane.group.handler)
+    batch.is_alone = row.interruptions > 0
+    batch.is_closed = True
+    return 1
+
+
+def _grant(state: State, session: Session, batch: Batch) -> None:
+    """Open a lease for a batch and send it, once the lease is durable."""
+    rows = batch.rows
+    number = session.next_number()
+    lease = Lease(
+        state.next_lease,
+        session.id,
+        session.node,
+        {row.seq: row for row in rows},
+        epoch=state.config.epoch,
+        granted=state.now.wall,
+        alone=batch.is_alone,
+        number=number,
+        parallel=session.parallel,
+        sent=state.now.mono,
+    )
+    state.next_lease += 1
+    state.batches += 1
+    session.served = state.batches
+    state.leases.grant(lease)
+    state.ledger.leases[lease.id] = lease
+    if any(state.handlers[name].limit is not None for name in batch.counts):
+        state.take_slots(lease)
+    state.story.tell(state.now.wall, "leased", lease.rows, f"lease {lease.id} {session.id}")
+    state.ledger.sends.append(Dispatch(session=session.id, lease=lease.id, number=number, rows=rows))

@@ -1,0 +1,148 @@
+"""What the core wants done, in the order of the list: first the one `Persist`, then what may be sent once it is durable.
+
+If the commit is refused or its fate unknown, nothing of the step is sent, and the core is discarded and rebuilt.
+"""
+
+from __future__ import annotations
+
+from typing import TypeAlias
+
+import msgspec
+
+from otpq.core.records import Changes, TaskRow  # noqa: TC001 - msgspec reads the annotations
+
+__all__ = [
+    "Accepted",
+    "CancelRunning",
+    "Committed",
+    "Dispatch",
+    "Effect",
+    "Outcome",
+    "Persist",
+    "Refusal",
+    "Refused",
+    "Reply",
+    "Stale",
+    "TakeBack",
+    "UnknownSession",
+]
+
+
+class Persist(msgspec.Struct):
+    """Make these changes durable before anything else of this step is done."""
+
+    changes: Changes
+
+
+class Accepted(msgspec.Struct, kw_only=True):
+    """The tasks of a `Submit` are in the store."""
+
+    client: str
+    request: int
+    ids: list[bytes]
+    """In the order of the submission; where one is in `duplicates`, the id of the task that was there before."""
+    duplicates: tuple[int, ...] = ()
+    """The places in the submission that made no new task: re-sent, or their idempotency key was taken."""
+
+
+class Refusal(msgspec.Struct, frozen=True):
+    """What is wrong with one task of a submission."""
+
+    index: int
+    code: str
+    """bad_id, bad_name, bad_queue, bad_partition, bad_priority, bad_time, bad_key, bad_options or queue_full."""
+    message: str
+
+
+class Refused(msgspec.Struct, kw_only=True):
+    """None of the tasks of a `Submit` was accepted."""
+
+    client: str
+    request: int
+    refusals: list[Refusal]
+
+
+class Reply(msgspec.Struct, kw_only=True):
+    """The answer to a request, once for each of its ids; see the event for the words."""
+
+    client: str
+    request: int
+    id: bytes | None
+    answer: str
+
+
+class Dispatch(msgspec.Struct, kw_only=True):
+    """A batch for a pool.
+
+    It may be sent twice, as the first may have been lost: the pool runs nothing of a lease id that it has seen before.
+    """
+
+    session: str
+    lease: int
+    number: int
+    """Counts the batches of the session, from 1."""
+    rows: list[TaskRow]
+
+
+class Committed(msgspec.Struct, kw_only=True):
+    """These results, or hand-backs, are durable; the pool may forget them."""
+
+    session: str
+    lease: int
+    seqs: tuple[int, ...]
+
+
+class Stale(msgspec.Struct, kw_only=True):
+    """The lease is not, or no longer, open to the pool for these tasks.
+
+    It forgets what it kept of them; what still runs, it ends (a zombie). With no seqs: the lease as a whole.
+    """
+
+    session: str
+    lease: int
+    seqs: tuple[int, ...] = ()
+
+
+class TakeBack(msgspec.Struct, kw_only=True):
+    """Hand back what of these tasks has not been started; a `HandedBack` is the answer."""
+
+    session: str
+    lease: int
+    seqs: tuple[int, ...]
+
+
+class CancelRunning(msgspec.Struct, kw_only=True):
+    """Take the task back (`HandedBack` is the answer) or, if it has been started, say `Cancelling` and end it."""
+
+    session: str
+    lease: int
+    seq: int
+    grace: float
+
+
+class UnknownSession(msgspec.Struct, kw_only=True):
+    """The pool is to open its session again: this core has not heard of it, or gave its node up."""
+
+    session: str
+
+
+class Outcome(msgspec.Struct):
+    """These tasks have ended; for clients that wait for them."""
+
+    tasks: list[TaskRow]
+
+
+Effect: TypeAlias = (
+    Persist
+    | Accepted
+    | Refused
+    | Reply
+    | Dispatch
+    | Committed
+    | Stale
+    | TakeBack
+    | CancelRunning
+    | UnknownSession
+    | Outcome
+)
+"""All that can be wanted."""

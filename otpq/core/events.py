@@ -1,0 +1,335 @@
+"""What the core can be told. A closed union; nothing else changes its state.
+
+Payloads, results and errors are bytes that the core passes on unopened. Events are checked by type where they arrive (the
+wire); what only the core can judge, it refuses with an effect.
+"""
+
+from __future__ import annotations
+
+from typing import TypeAlias
+
+import msgspec
+
+__all__ = [
+    "Cancel",
+    "Cancelled",
+    "Cancelling",
+    "Delete",
+    "Demand",
+    "Discarded",
+    "Event",
+    "Failed",
+    "HandedBack",
+    "Heartbeat",
+    "LimitHandler",
+    "LimitQueue",
+    "NewTask",
+    "NodeLost",
+    "Now",
+    "Pause",
+    "Result",
+    "Results",
+    "Retry",
+    "RetryLater",
+    "Running",
+    "SessionClosed",
+    "SessionOpened",
+    "Snoozed",
+    "Submit",
+    "Succeeded",
+    "Tick",
+]
+
+
+class Now(msgspec.Struct, frozen=True, gc=False):
+    """The time of a step, by two clocks."""
+
+    wall: float
+    """Seconds since the epoch (UTC): due times, expiry, what users see."""
+    mono: float
+    """Seconds by a clock that never jumps (CLOCK_BOOTTIME): lease terms."""
+
+
+# ---------------------------------------------------------------- from clients
+
+
+class NewTask(msgspec.Struct, gc=False, kw_only=True):
+    """A task to be, as its client made it."""
+
+    id: bytes
+    """16 bytes, time-ordered, unique."""
+    name: str
+    payload: bytes
+    """MessagePack of [args, kwargs]."""
+    queue: str = "default"
+    partition: str = ""
+    priority: int = 5
+    delay: float = 0.0
+    """Seconds from its acceptance, by the leader's clock."""
+    eta: float | None = None
+    """Instead of a delay: seconds since the epoch."""
+    expires_in: float | None = None
+    """Seconds from its acceptance."""
+    expires_at: float | None = None
+    options: bytes = b""
+    """As `Options.pack` gives them."""
+    key: str | None = None
+    """Idempotency key: while a task with this key is in the store, no other is made."""
+    parent: bytes | None = None
+    tags: str = ""
+    """Between separators: ",a,b,"."""
+    title: str | None = None
+
+
+class Submit(msgspec.Struct, kw_only=True):
+    """Accept these tasks, all or none. Answered by `Accepted` or `Refused`."""
+
+    client: str
+    request: int
+    tasks: list[NewTask]
+    resent: bool = False
+    """Whether an earlier sending of the same may have arrived. Only then are the ids looked up."""
+
+
+class Cancel(msgspec.Struct, kw_only=True):
+    """Cancel tasks. Each id is answered by a `Reply`: cancelled, cancelling, too_late or not_found."""
+
+    client: str
+    request: int
+    ids: tuple[bytes, ...]
+    grace: float = 5.0
+    """Seconds that a running task has to end by itself."""
+
+
+class Retry(msgspec.Struct, kw_only=True):
+    """Start ended tasks again, at attempt 1. Each id is answered: retried, too_early, too_late (succeeded), not_found."""
+
+    client: str
+    request: int
+    ids: tuple[bytes, ...]
+
+
+class Delete(msgspec.Struct, kw_only=True):
+    """Forget ended tasks, or with `waiting` also those that wait (a purge). Answers: deleted, too_early or not_found."""
+
+    client: str
+    request: int
+    ids: tuple[bytes, ...]
+    waiting: bool = False
+
+
+# -------------------------------------------------------------- from operators
+
+
+class Pause(msgspec.Struct, kw_only=True):
+    """Hold back, or release, what waits in a queue or for a handler. Durable; answered 'done'."""
+
+    client: str
+    request: int
+    queue: str | None = None
+    handler: str | None = None
+    """Either of the two, or both."""
+    paused: bool = True
+
+
+class LimitHandler(msgspec.Struct, kw_only=True):
+    """Set how many children of the whole cluster may run a handler at a time; None: no limit. Answered 'done'."""
+
+    client: str
+    request: int
+    handler: str
+    max_concurrency: int | None
+    durable: bool = True
+    """False for what a file or a decorator says: it counts until something durable is set, and is not stored."""
+
+
+class LimitQueue(msgspec.Struct, kw_only=True):
+    """Set how many tasks may wait in a queue; None: no limit. Answered 'done'."""
+
+    client: str
+    request: int
+    queue: str
+    max_size: int | None
+
+
+# -------------------------------------------------------------- from the pools
+
+
+class SessionOpened(msgspec.Struct, kw_only=True):
+    """A pool of a node will ask for work. Said again it replaces what was said; its demand starts anew."""
+
+    session: str
+    """Never used before by another pool, incarnation or start."""
+    node: str
+    incarnation: str
+    queues: tuple[str, ...]
+    parallel: int = 1
+    """How many tasks one of its children runs at a time."""
+    handlers: frozenset[str] | None = None
+    """The handlers it can run; None: it can tell only by trying."""
+
+
+class SessionClosed(msgspec.Struct, kw_only=True):
+    """A pool asks for nothing more. What it holds, it still resolves or hands back."""
+
+    session: str
+
+
+class Demand(msgspec.Struct, kw_only=True):
+    """All that a pool asks for, in absolute numbers, so that a lost message corrects itself with the next."""
+
+    session: str
+    asked: int
+    """Batches asked for since the session was opened."""
+    received: int = 0
+    """The number of the last batch that arrived."""
+    held: tuple[int, ...] = ()
+    """Leases of which it runs something, or keeps results that are not committed."""
+
+
+class Running(msgspec.Struct, kw_only=True):
+    """What the blackboards of a pool's children say: all that runs now. For counts and `why` only."""
+
+    session: str
+    seqs: frozenset[int]
+
+
+class Succeeded(msgspec.Struct, gc=False, tag=True):
+    """The handler returned."""
+
+    seq: int
+    result: bytes | None
+    started: float
+    finished: float
+    ran: bytes | None = None
+    """MessagePack [node, incarnation, worker, pid]."""
+
+
+class Failed(msgspec.Struct, gc=False, tag=True):
+    """A run that was started and went wrong."""
+
+    seq: int
+    reason: str
+    """A `Reason`: error, timeout, crashed or memory."""
+    error: bytes | None
+    """MessagePack [type, message, traceback]."""
+    started: float
+    finished: float
+    ran: bytes | None = None
+    types: tuple[str, ...] = ()
+    """Names of the error's type and its bases, for `retry_on`."""
+
+
+class RetryLater(msgspec.Struct, gc=False, tag=True):
+    """The handler raised `Retry`: like an error, but after `delay` seconds if it is not None, whatever `retry_on` says."""
+
+    seq: int
+    delay: float | None
+    error: bytes | None
+    started: float
+    finished: float
+    ran: bytes | None = None
+
+
+class Snoozed(msgspec.Struct, gc=False, tag=True):
+    """The handler raised `Snooze`: again after `delay` seconds; the run does not count."""
+
+    seq: int
+    delay: float
+    started: float
+    finished: float
+    ran: bytes | None = None
+
+
+class Cancelled(msgspec.Struct, gc=False, tag=True):
+    """The handler raised `Cancel`, or was ended because it was to be cancelled."""
+
+    seq: int
+    started: float
+    finished: float
+    ran: bytes | None = None
+
+
+class Discarded(msgspec.Struct, gc=False, tag=True):
+    """The handler raised `Discard`: failed, with no retry."""
+
+    seq: int
+    error: bytes | None
+    started: float
+    finished: float
+    ran: bytes | None = None
+
+
+Result: TypeAlias = Succeeded | Failed | RetryLater | Snoozed | Cancelled | Discarded
+"""How one run ended, by what the child or its blackboard says."""
+
+
+class Results(msgspec.Struct, kw_only=True):
+    """What became of tasks of one lease. Answered by `Committed`, or by `Stale` where the lease is not open to them."""
+
+    session: str
+    lease: int
+    results: list[Result]
+
+
+class HandedBack(msgspec.Struct, kw_only=True):
+    """These tasks of a lease were not started and will not be. They go back to their places, uncharged."""
+
+    session: str
+    lease: int
+    seqs: tuple[int, ...]
+
+
+class Cancelling(msgspec.Struct, kw_only=True):
+    """The task that was to be cancelled had been started; it is being ended."""
+
+    session: str
+    lease: int
+    seq: int
+
+
+# ----------------------------------------------- from the membership, and time
+
+
+class Heartbeat(msgspec.Struct, kw_only=True):
+    """A node lives: its leases have a full term from now on."""
+
+    node: str
+    incarnation: str
+
+
+class NodeLost(msgspec.Struct, kw_only=True):
+    """The death of a node's incarnation is proven: nothing of it runs any more. Its leases end at once."""
+
+    node: str
+    incarnation: str
+    started: frozenset[int] | None
+    """What its blackboards name as started; None: none is left to ask."""
+    fenced: bool = False
+    """Whether the started tasks were ended by a drain or a fence, and so through no fault of theirs."""
+
+
+class Tick(msgspec.Struct):
+    """Nothing but the time has changed."""
+
+
+Event: TypeAlias = (
+    Submit
+    | Results
+    | Demand
+    | HandedBack
+    | Cancelling
+    | Running
+    | Heartbeat
+    | Cancel
+    | Retry
+    | Delete
+    | Pause
+    | LimitHandler
+    | LimitQueue
+    | SessionOpened
+    | SessionClosed
+    | NodeLost
+    | Tick
+)
+"""All that can be told."""

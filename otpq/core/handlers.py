@@ -1,0 +1,69 @@
+"""What the core knows of a handler: whether it may run, how many slots it has taken, how long it runs."""
+
+from __future__ import annotations
+
+import msgspec
+
+__all__ = ["Handler", "Handlers"]
+
+MEMORY = 16
+"""The mean run time follows the last few dozen runs: n new ones weigh n / (n + 16). Untuned."""
+
+
+class HandlerSettings(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What operators have set, durably."""
+
+    paused: bool = False
+    max_concurrency: int | None = None
+    is_limit_set: bool = False
+    """Whether `max_concurrency` counts, in place of what a file or a decorator says."""
+
+
+class Handler:
+    """One handler, seen over all queues and nodes.
+
+    A slot is a child's right to run it: a child that runs one task at a time takes one for a whole batch, a child with n
+    threads takes one for each of the first n tasks.
+    """
+
+    __slots__ = ("default_limit", "mean", "name", "runs", "settings", "used")
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.settings = HandlerSettings()
+        self.default_limit: int | None = None
+        self.used = 0
+        """Slots taken. Counted only while there is a limit."""
+        self.mean = 0.0
+        """Seconds a run, of late."""
+        self.runs = 0
+
+    @property
+    def paused(self) -> bool:
+        """Whether an operator holds it back."""
+        return self.settings.paused
+
+    @property
+    def limit(self) -> int | None:
+        """How many slots there are in the whole cluster; None: as many as one likes."""
+        return self.settings.max_concurrency if self.settings.is_limit_set else self.default_limit
+
+    @property
+    def is_blocked(self) -> bool:
+        """Whether nothing of it may start now."""
+        limit = self.limit
+        return self.settings.paused or (limit is not None and self.used >= limit)
+
+    def ran(self, count: int, seconds: float) -> None:
+        """Note `count` runs that took `seconds` together."""
+        weight = count / (count + MEMORY) if self.runs else 1.0
+        self.mean += (max(0.0, seconds) / count - self.mean) * weight
+        self.runs += count
+
+
+class Handlers(dict[str, Handler]):
+    """Handlers by name; new ones come into being as they are named."""
+
+    def __missing__(self, name: str) -> Handler:
+        handler = self[name] = Handler(name)
+        return handler

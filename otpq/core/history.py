@@ -1,0 +1,138 @@
+"""How a row remembers its life, and how it is told: `note` on the way, `history_of` and `view` for those who look.
+
+The columns of a row tell how it began and, once it has succeeded or failed, its last run. All other transitions are packed
+into `TaskRow.history`, so the most frequent life (submitted, run once, succeeded) packs nothing.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Final
+from uuid import UUID
+
+import msgpack  # msgspec reads one value, not one after the other
+import msgspec
+
+from otpq.task import HistoryEntry, Task, TaskError, TaskState
+
+if TYPE_CHECKING:
+    from otpq.core.records import TaskRow
+
+__all__ = ["CANCELLING", "history_of", "keep_last_run", "note", "view"]
+
+
+CANCELLING: Final = "cancelling"
+"""The `reason` of a row whose task is to be cancelled as soon as the child lets go of it."""
+
+
+class _Note(msgspec.Struct, omit_defaults=True, gc=False):
+    """One packed transition. `ran` stays packed until somebody looks."""
+
+    time: float
+    source: str | None = msgspec.field(default=None, name="from")
+    target: str = msgspec.field(default="", name="to")
+    reason: str | None = None
+    attempt: int = 0
+    ran: bytes | None = None
+
+
+_encode: Final = msgspec.msgpack.Encoder().encode
+
+
+def note(row: TaskRow, time: float, source: str, target: str, reason: str | None = None) -> None:
+    """Pack one transition of `row` into its history."""
+    row.history += _encode(_Note(time, source, target, reason, row.attempt))
+
+
+def note_run(row: TaskRow, finished: float, target: str, reason: str | None, attempt: int) -> None:
+    """Pack the latest run of `row`, as its columns tell it, and what it led to."""
+    if row.started is not None:
+        row.history += _encode(_Note(row.started, TaskState.QUEUED.value, "running", None, attempt, row.ran))
+    row.history += _encode(_Note(finished, "running", target, reason, attempt, row.ran))
+
+
+def keep_last_run(row: TaskRow) -> None:
+    """Pack what only the columns tell so far, before they are used anew (an operator's retry)."""
+    for one in _last_run(row):
+        row.history += _encode(one)
+
+
+def history_of(row: TaskRow) -> tuple[HistoryEntry, ...]:
+    """All transitions of `row` that are known, oldest first. The first has no `source`."""
+    notes = [*_packed(row.history), *_last_run(row)]
+    first = notes[0].source if notes else row.state
+    return tuple(_entry(one) for one in [_Note(row.created, None, first or row.state), *notes])
+
+
+def view(row: TaskRow, *, running_since: float | None = None) -> Task:
+    """The task of `row` as users see it.
+
+    Args:
+        row: As it is in the store.
+        running_since: When a child started it, if one has it now: a row alone cannot tell.
+    """
+    payload = msgspec.msgpack.decode(row.payload) if row.payload else [(), {}]
+    is_running = running_since is not None
+    reason = None if row.reason == CANCELLING else row.reason
+    return Task(
+        id=str(UUID(bytes=row.id)),
+        name=row.name,
+        args=tuple(payload[0]),
+        kwargs=payload[1],
+        queue=row.queue,
+        partition=row.partition,
+        priority=row.priority,
+        tags=tuple(tag for tag in row.tags.split(",") if tag),
+        title=row.title,
+        state=TaskState.RUNNING if is_running else TaskState(row.state),
+        reason=reason,
+        attempt=row.attempt + is_running,
+        interruptions=row.interruptions,
+        result=None if row.result is None else msgspec.msgpack.decode(row.result),
+        error=None if row.error is None else TaskError(*msgspec.msgpack.decode(row.error)),
+        parent=None if row.parent is None else str(UUID(bytes=row.parent)),
+        created_at=_time(row.created),
+        due_at=_time(row.due),
+        started_at=_time_or_none(row.started if running_since is None else running_since),
+        finished_at=_time_or_none(row.finished),
+        updated_at=_time(row.updated),
+        history=history_of(row),
+    )
+
+
+def _last_run(row: TaskRow) -> list[_Note]:
+    if row.state not in {TaskState.SUCCEEDED, TaskState.FAILED} or row.finished is None:
+        return []
+    end = _Note(row.finished, "running", row.state, row.reason, row.attempt, row.ran)
+    if row.started is None:
+        return [end]
+    return [_Note(row.started, TaskState.QUEUED.value, "running", None, row.attempt, row.ran), end]
+
+
+def _packed(history: bytes) -> list[_Note]:
+    unpacker = msgpack.Unpacker()
+    unpacker.feed(history)
+    return [msgspec.convert(one, _Note) for one in unpacker]
+
+
+def _entry(one: _Note) -> HistoryEntry:
+    node, incarnation, worker, pid = msgspec.msgpack.decode(one.ran) if one.ran else (None, None, None, None)
+    return HistoryEntry(
+        time=one.time,
+        source=None if one.source is None else TaskState(one.source),
+        target=TaskState(one.target),
+        reason=one.reason,
+        attempt=one.attempt,
+        node=node,
+        incarnation=incarnation,
+        worker=worker,
+        pid=pid,
+    )
+
+
+def _time(seconds: float) -> datetime:
+    return datetime.fromtimestamp(seconds, UTC)
+
+
+def _time_or_none(seconds: float | None) -> datetime | None:
+    return None if seconds is None else _time(seconds)

@@ -1,0 +1,94 @@
+"""What one step changes: gathered while its events are handled, handed over as one `Persist` and what follows it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from otpq.core.effects import Effect, Outcome, Persist
+from otpq.core.records import Changes, TaskUpdate
+
+if TYPE_CHECKING:
+    from otpq.core.leases import Lease
+    from otpq.core.records import TaskRow
+
+__all__ = ["Ledger"]
+
+
+class Ledger:
+    """The changes and messages of one step. All that touches one task is merged into one insert or update."""
+
+    __slots__ = (
+        "acks",
+        "counts",
+        "deletes",
+        "ended",
+        "fresh",
+        "inserts",
+        "keys",
+        "leases",
+        "lost",
+        "sends",
+        "settings",
+        "touched",
+    )
+
+    def __init__(self) -> None:
+        self.inserts: list[TaskRow] = []
+        self.fresh: dict[bytes, TaskRow] = {}
+        """The inserts by id."""
+        self.keys: dict[str, TaskRow] = {}
+        """The inserts by idempotency key."""
+        self.touched: dict[int, TaskRow] = {}
+        """Rows that were in the store before and are different now."""
+        self.leases: dict[int, Lease] = {}
+        self.lost: dict[int, Lease] = {}
+        """Leases whose batch is to be sent again."""
+        self.counts: dict[tuple[str, str], int] = {}
+        self.settings: dict[str, bytes | None] = {}
+        self.deletes: list[int] = []
+        self.ended: list[TaskRow] = []
+        self.acks: list[Effect] = []
+        """Answers, in the order of their events."""
+        self.sends: list[Effect] = []
+        """Work: given out after the answers."""
+
+    def count(self, queue: str, state: str, difference: int) -> None:
+        """Note that a queue has more, or fewer, tasks in a state."""
+        key = (queue, state)
+        self.counts[key] = self.counts.get(key, 0) + difference
+
+    def effects(self) -> list[Effect]:
+        """All that is to be done, in order: the commit, the answers, the outcomes, the work."""
+        changes = Changes(
+            inserts=self.inserts,
+            updates=[_update(row) for row in self.touched.values()],
+            leases=[lease.row() for lease in self.leases.values()],
+            counts={key: difference for key, difference in self.counts.items() if difference},
+            deletes=self.deletes,
+            settings=self.settings,
+        )
+        effects: list[Effect] = [Persist(changes)] if changes else []
+        effects += self.acks
+        if self.ended:
+            effects.append(Outcome(self.ended))
+        effects += self.sends
+        return effects
+
+
+def _update(row: TaskRow) -> TaskUpdate:
+    return TaskUpdate(  # positional: this is half of the cost of a result
+        row.seq,
+        row.state,
+        row.due,
+        row.updated,
+        row.attempt,
+        row.interruptions,
+        row.started,
+        row.finished,
+        row.result,
+        row.error,
+        row.reason,
+        row.ran,
+        row.history,
+        row.expires,
+    )

@@ -1,0 +1,226 @@
+"""What the core and a store say to each other: rows, what to load, what to make durable. Values only.
+
+A store keeps rows and answers questions; it decides nothing. The core decides and never touches a store: it names what it
+must see (`Needs`), gets it (`Loaded`), and gives back what is to become durable (`Changes`).
+
+The row of a task that is in an open lease still says `queued`: the lease's row is the only thing written when a batch is
+handed out (one row per batch, not one per task), so *running* is what an open lease and the child's blackboard say.
+"""
+
+from __future__ import annotations
+
+from typing import TypeAlias
+
+import msgspec
+
+__all__ = [
+    "Changes",
+    "DueRange",
+    "ExpiryRange",
+    "Key",
+    "LaneId",
+    "LaneRange",
+    "LaneSummary",
+    "LeaseRow",
+    "Loaded",
+    "Needs",
+    "Recovered",
+    "TaskRow",
+    "TaskUpdate",
+]
+
+Key: TypeAlias = tuple[float, int]
+"""The order within a lane: (due, seq)."""
+
+
+class LaneId(msgspec.Struct, frozen=True, order=True, gc=False):
+    """One line of tasks that are equal but for their order. A queue serves its lanes by priority, then by `Key`."""
+
+    queue: str
+    name: str
+    """The handler."""
+    partition: str
+    priority: int
+    """0 to 9, 9 first."""
+
+
+class TaskRow(msgspec.Struct, gc=False):
+    """One task, as a store keeps it. Times are seconds since the epoch (UTC)."""
+
+    seq: int
+    """The leader's number for it: the order of equals, never reused; the row's primary key."""
+    id: bytes
+    """16 bytes, time-ordered, made by the client, so that a re-sent submission makes no second task. Unique."""
+    name: str
+    queue: str
+    partition: str
+    priority: int
+    state: str
+    """A `TaskState`; never `running` (see above)."""
+    due: float
+    """When it may start; of an immediate task, when it was accepted."""
+    expires: float | None
+    created: float
+    updated: float
+    options: bytes
+    """MessagePack map of the options that differ from their defaults."""
+    payload: bytes
+    """MessagePack of [args, kwargs]; opened by the child alone."""
+    key: str | None = None
+    """Idempotency key. Unique where it is not None."""
+    parent: bytes | None = None
+    tags: str = ""
+    """Tags, each between two separators: ",a,b,", so that one can be searched for."""
+    title: str | None = None
+    attempt: int = 0
+    """Runs that count, so far."""
+    interruptions: int = 0
+    """Runs that ended through no known fault of the task's."""
+    started: float | None = None
+    """Begin of the latest run."""
+    finished: float | None = None
+    result: bytes | None = None
+    error: bytes | None = None
+    """MessagePack [type, message, traceback]."""
+    reason: str | None = None
+    ran: bytes | None = None
+    """MessagePack [node, incarnation, worker, pid] of the latest run."""
+    history: bytes = b""
+    """MessagePack maps, one after the other: the transitions that the columns do not tell (see `task.py`)."""
+
+    @property
+    def lane(self) -> LaneId:
+        """The line it stands in."""
+        return LaneId(self.queue, self.name, self.partition, self.priority)
+
+    @property
+    def order(self) -> Key:
+        """Its place in that line."""
+        return (self.due, self.seq)
+
+
+class TaskUpdate(msgspec.Struct, gc=False):
+    """The columns of one task that can change, all of them, as they are from now on."""
+
+    seq: int
+    state: str
+    due: float
+    updated: float
+    attempt: int
+    interruptions: int
+    started: float | None
+    finished: float | None
+    result: bytes | None
+    error: bytes | None
+    reason: str | None
+    ran: bytes | None
+    history: bytes
+    expires: float | None = None
+    """An operator's retry clears it."""
+
+
+class LeaseRow(msgspec.Struct, frozen=True):
+    """A node's right to run one batch: the ids still open. With none open the row goes."""
+
+    lease: int
+    """Never reused."""
+    node: str
+    incarnation: str
+    session: str
+    """The pool that asked."""
+    epoch: int
+    """The term in which it was granted."""
+    granted: float
+    """Wall clock, for show; expiry is never stored."""
+    open: tuple[int, ...]
+    """The seqs not yet resolved, in the order of the batch."""
+    alone: bool = False
+    """Whether the batch is one task that travels alone after an interruption."""
+
+
+class Changes(msgspec.Struct):
+    """What one commit makes durable, all or none."""
+
+    inserts: list[TaskRow] = msgspec.field(default_factory=list)
+    updates: list[TaskUpdate] = msgspec.field(default_factory=list)
+    """At most one a task."""
+    leases: list[LeaseRow] = msgspec.field(default_factory=list)
+    """Each as it is from now on; one without open ids is removed. At most one entry a lease."""
+    counts: dict[tuple[str, str], int] = msgspec.field(default_factory=dict)
+    """(queue, state) to the difference; kept in the same commit so that nothing ever counts rows."""
+    deletes: list[int] = msgspec.field(default_factory=list)
+    """Seqs of tasks to forget."""
+    settings: dict[str, bytes | None] = msgspec.field(default_factory=dict)
+    """What operators set (pauses, limits), by name; None removes it. Opaque to a store."""
+
+    def __bool__(self) -> bool:
+        """Whether there is anything to commit."""
+        return bool(self.inserts or self.updates or self.leases or self.counts or self.deletes or self.settings)
+
+
+class LaneRange(msgspec.Struct, frozen=True):
+    """A question: the first `limit` queued tasks of a lane after `after`, in order."""
+
+    lane: LaneId
+    after: Key
+    limit: int
+
+
+class DueRange(msgspec.Struct, frozen=True):
+    """A question: the first `limit` tasks after `after` in due order that are pending or retrying."""
+
+    after: Key
+    limit: int
+
+
+class ExpiryRange(msgspec.Struct, frozen=True):
+    """A question: the first `limit` tasks, not ended, whose `expires` is at or before `until`, in expiry order."""
+
+    until: float
+    limit: int
+
+
+class Needs(msgspec.Struct):
+    """What the core must see before it decides: a few indexed reads."""
+
+    ids: set[bytes] = msgspec.field(default_factory=set)
+    seqs: set[int] = msgspec.field(default_factory=set)
+    keys: set[str] = msgspec.field(default_factory=set)
+    """Idempotency keys."""
+    lanes: list[LaneRange] = msgspec.field(default_factory=list)
+    due: DueRange | None = None
+    expiry: ExpiryRange | None = None
+
+    def __bool__(self) -> bool:
+        """Whether anything must be read."""
+        return bool(self.ids or self.seqs or self.keys or self.lanes or self.due or self.expiry)
+
+
+class Loaded(msgspec.Struct):
+    """The answers to a `Needs`; what does not exist is absent."""
+
+    by_id: dict[bytes, TaskRow] = msgspec.field(default_factory=dict)
+    by_seq: dict[int, TaskRow] = msgspec.field(default_factory=dict)
+    by_key: dict[str, TaskRow] = msgspec.field(default_factory=dict)
+    lanes: list[list[TaskRow]] = msgspec.field(default_factory=list)
+    """In the order of `Needs.lanes`; fewer rows than the limit means that the lane has no more."""
+    due: list[TaskRow] = msgspec.field(default_factory=list)
+    expiry: list[TaskRow] = msgspec.field(default_factory=list)
+
+
+class LaneSummary(msgspec.Struct, frozen=True):
+    """A lane that has queued tasks in the store, and how many."""
+
+    lane: LaneId
+    queued: int
+
+
+class Recovered(msgspec.Struct):
+    """What a new queue server starts from."""
+
+    next_seq: int = 1
+    next_lease: int = 1
+    lanes: list[LaneSummary] = msgspec.field(default_factory=list)
+    leases: list[LeaseRow] = msgspec.field(default_factory=list)
+    counts: dict[tuple[str, str], int] = msgspec.field(default_factory=dict)
+    settings: dict[str, bytes] = msgspec.field(default_factory=dict)

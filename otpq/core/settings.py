@@ -1,0 +1,101 @@
+"""What operators set: pauses and limits. Durable, so that they survive a restart."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from otpq.core.effects import Reply, TakeBack
+from otpq.core.handlers import HandlerSettings
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from otpq.core.events import LimitHandler, LimitQueue, Pause
+    from otpq.core.lanes import Queue
+    from otpq.core.state import State
+
+__all__ = ["limit_handler", "limit_queue", "pause", "restore"]
+
+
+class QueueSettings(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What operators have set of a queue."""
+
+    paused: bool = False
+    max_size: int | None = None
+
+
+def restore(state: State, settings: Mapping[str, bytes]) -> None:
+    """Set what the store has kept."""
+    for key, packed in settings.items():
+        kind, _, name = key.partition(":")
+        if kind == "queue":
+            queue = state.lanes.queue(name)
+            kept = msgspec.msgpack.decode(packed, type=QueueSettings)
+            queue.paused, queue.max_size = kept.paused, kept.max_size
+        elif kind == "handler":
+            state.handlers[name].settings = msgspec.msgpack.decode(packed, type=HandlerSettings)
+
+
+def pause(state: State, event: Pause) -> None:
+    """Hold back, or release, a queue or a handler; what waits in front of children is asked back."""
+    if event.queue is not None:
+        queue = state.lanes.queue(event.queue)
+        queue.paused = event.paused
+        _keep_queue(state, queue)
+    if event.handler is not None:
+        handler = state.handlers[event.handler]
+        handler.settings = msgspec.structs.replace(handler.settings, paused=event.paused)
+        _keep_handler(state, event.handler)
+    if event.paused:
+        state.lanes.drop(lambda group: group.queue.paused or group.handler.paused)
+        _ask_back(state, event)
+    _done(state, event)
+
+
+def limit_handler(state: State, event: LimitHandler) -> None:
+    """Set how many slots a handler has. What runs goes on; its slots are counted from now on."""
+    handler = state.handlers[event.handler]
+    if event.durable:
+        handler.settings = msgspec.structs.replace(
+            handler.settings, max_concurrency=event.max_concurrency, is_limit_set=True
+        )
+        _keep_handler(state, event.handler)
+    else:
+        handler.default_limit = event.max_concurrency
+    for lease in state.leases.open.values():
+        state.take_slots(lease)
+    _done(state, event)
+
+
+def limit_queue(state: State, event: LimitQueue) -> None:
+    """Set how many tasks a queue may hold. What is in it stays."""
+    queue = state.lanes.queue(event.queue)
+    queue.max_size = event.max_size
+    _keep_queue(state, queue)
+    _done(state, event)
+
+
+def _ask_back(state: State, event: Pause) -> None:
+    for lease in state.leases.open.values():
+        seqs = tuple(row.seq for row in lease.rows.values() if event.queue == row.queue or event.handler == row.name)
+        if seqs:
+            state.ledger.sends.append(TakeBack(session=lease.session, lease=lease.id, seqs=seqs))
+
+
+def _keep_queue(state: State, queue: Queue) -> None:
+    settings = QueueSettings(queue.paused, queue.max_size)
+    state.ledger.settings[f"queue:{queue.name}"] = _packed(settings, QueueSettings())
+
+
+def _keep_handler(state: State, name: str) -> None:
+    state.ledger.settings[f"handler:{name}"] = _packed(state.handlers[name].settings, HandlerSettings())
+
+
+def _packed(settings: msgspec.Struct, default: msgspec.Struct) -> bytes | None:
+    return None if settings == default else msgspec.msgpack.encode(settings)
+
+
+def _done(state: State, event: Pause | LimitHandler | LimitQueue) -> None:
+    state.ledger.acks.append(Reply(client=event.client, request=event.request, id=None, answer="done"))

@@ -1,0 +1,79 @@
+"""Why a task does not run: a reason code, and the facts behind it. Never a guess."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, TypeAlias
+
+import msgspec
+
+from otpq.core.state import QUEUED
+from otpq.task import ENDED
+
+if TYPE_CHECKING:
+    from otpq.core.demand import Session
+    from otpq.core.leases import Lease
+    from otpq.core.records import TaskRow
+    from otpq.core.state import State
+
+__all__ = ["Why", "why"]
+
+Fact: TypeAlias = "str | int | float | bool | None"
+
+
+class Why(msgspec.Struct, frozen=True):
+    """A reason code with its facts."""
+
+    code: str
+    """not_due, paused, handler_limit, no_worker, no_handler or assigned."""
+    facts: dict[str, Fact]
+
+
+def why(state: State, row: TaskRow) -> Why | None:
+    """Why the task of `row`, as the store has it, is not at work; None: it has ended.
+
+    The first of these that is true: it is in somebody's lease, it is not due, it is paused, no pool serves its queue, no
+    such pool knows its handler, its handler is at its limit, all pools are busy (`no_worker` too, with the facts).
+    """
+    lease = state.leases.by_seq.get(row.seq)
+    if lease is not None:
+        return _assigned(state, row, lease)
+    if row.state in ENDED:
+        return None
+    if row.state != QUEUED:
+        return Why("not_due", {"due": row.due, "seconds": row.due - state.now.wall, "state": row.state})
+    return _held_up(state, row)
+
+
+def _held_up(state: State, row: TaskRow) -> Why:
+    """What holds up a task that is queued and in no lease."""
+    queue = state.lanes.queue(row.queue)
+    handler = state.handlers[row.name]
+    if queue.paused or handler.paused:
+        return Why("paused", {"queue": queue.paused, "handler": handler.paused})
+    pools = [one for one in state.sessions.values() if row.queue in one.queues and state.leases.is_trusted(one.node)]
+    able = [pool for pool in pools if pool.handlers is None or row.name in pool.handlers]
+    if pools and not able:
+        return Why("no_handler", {"handler": row.name, "pools": len(pools)})
+    if handler.limit is not None and handler.used >= handler.limit:
+        return Why("handler_limit", {"limit": handler.limit, "used": handler.used})
+    return Why("no_worker", {"pools": len(pools), "demand": _demand(able), "waiting": queue.waiting})
+
+
+def _assigned(state: State, row: TaskRow, lease: Lease) -> Why:
+    session = state.sessions.get(lease.session)
+    return Why(
+        "assigned",
+        {
+            "node": lease.node[0],
+            "incarnation": lease.node[1],
+            "session": lease.session,
+            "lease": lease.id,
+            "granted": lease.granted,
+            "running": session is not None and row.seq in session.running,
+            "alone": lease.alone,
+        },
+    )
+
+
+def _demand(pools: list[Session]) -> int:
+    return sum(pool.open for pool in pools)

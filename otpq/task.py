@@ -1,0 +1,441 @@
+"""What a task is: its states and the table of its transitions, its options, its retry policy, and the value users see.
+
+Values only: nothing here knows a queue, a store or a clock.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping  # noqa: TC003 - msgspec reads the annotations of Task
+from datetime import datetime, timedelta
+from enum import StrEnum
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
+
+import msgspec
+
+from otpq.errors import BadOption, UnknownOption
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+__all__ = [
+    "ENDED",
+    "PRIORITIES",
+    "TRANSITIONS",
+    "HistoryEntry",
+    "Options",
+    "Reason",
+    "RetryPolicy",
+    "Task",
+    "TaskError",
+    "TaskState",
+]
+
+
+class TaskState(StrEnum):
+    """Where a task is in its life."""
+
+    PENDING = "pending"
+    """Not due yet, or waiting for others."""
+    QUEUED = "queued"
+    RUNNING = "running"
+    """In an open lease and started by a child."""
+    RETRYING = "retrying"
+    """Waiting for its next attempt."""
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+    """With a `Reason`."""
+    CANCELLED = "cancelled"
+    EXPIRED = "expired"
+
+
+class Reason(StrEnum):
+    """Why a task is `failed`."""
+
+    ERROR = "error"
+    """The handler raised."""
+    TIMEOUT = "timeout"
+    CRASHED = "crashed"
+    """The child died while it ran."""
+    MEMORY = "memory"
+    LOST = "lost"
+    """At most once, and nobody can prove that it did not start."""
+
+
+_S = TaskState
+
+TRANSITIONS: Final[Mapping[TaskState, Mapping[TaskState, str]]] = MappingProxyType(
+    {
+        _S.PENDING: {
+            _S.QUEUED: "due, parents done",
+            _S.CANCELLED: "cancelled",
+            _S.EXPIRED: "expired",
+        },
+        _S.QUEUED: {
+            _S.RUNNING: "started",
+            _S.CANCELLED: "cancelled",
+            _S.EXPIRED: "expired",
+        },
+        _S.RUNNING: {
+            _S.SUCCEEDED: "returned",
+            _S.FAILED: "failed for good",
+            _S.RETRYING: "failed, runs left",
+            _S.CANCELLED: "cancelled",
+            _S.PENDING: "snoozed",
+            _S.QUEUED: "handed back, interrupted",
+        },
+        _S.RETRYING: {
+            _S.QUEUED: "delay over",
+            _S.CANCELLED: "cancelled",
+            _S.EXPIRED: "expired",
+        },
+        _S.SUCCEEDED: {},
+        _S.FAILED: {_S.QUEUED: "retried by an operator"},
+        _S.CANCELLED: {_S.QUEUED: "retried by an operator"},
+        _S.EXPIRED: {_S.QUEUED: "retried by an operator"},
+    }
+)
+"""From a state to those that may follow it, and what causes the step."""
+
+ENDED: Final = frozenset({_S.SUCCEEDED, _S.FAILED, _S.CANCELLED, _S.EXPIRED})
+"""The states that only an operator's retry leaves, if anything does."""
+
+PRIORITIES: Final[Mapping[str, int]] = MappingProxyType({"low": 2, "normal": 5, "high": 8})
+"""Words for priorities; as numbers they are 0 to 9, 9 first."""
+
+
+class RetryPolicy(msgspec.Struct, frozen=True):
+    """Whether a task that failed runs again, and after how long. Pure: the jitter's number is given.
+
+    With the defaults the waits are about 1, 2 and 4 s, each up to a tenth shorter or longer.
+    """
+
+    retries: int = 3
+    retry_delay: float = 1.0
+    backoff: float = 2.0
+    max_delay: float = 3600.0
+    jitter: float = 0.1
+    retry_on: tuple[str, ...] | None = None
+    no_retry_on: tuple[str, ...] = ()
+
+    def wait(self, n: int, jitter: float) -> float:
+        """Seconds to wait before retry `n`: min(max_delay, retry_delay * backoff ** (n - 1)) * (1 ± self.jitter).
+
+        Args:
+            n: 1 after the first run. Any size: the power never overflows.
+            jitter: In [0, 1): 0 is the shortest wait, 0.5 the exact one.
+        """
+        try:
+            exact = self.retry_delay * self.backoff ** (n - 1)
+        except OverflowError:
+            exact = self.max_delay if self.retry_delay else 0.0
+        return min(self.max_delay, exact) * (1 + self.jitter * (2 * jitter - 1))
+
+    def covers(self, error_types: Iterable[str]) -> bool:
+        """Whether an error is worth a retry, by the names of its type and of that type's bases.
+
+        A name in an option matches the full name (`requests.exceptions.Timeout`) or its last part (`Timeout`).
+        """
+        names = {part for name in error_types for part in (name, name.rpartition(".")[2])}
+        if names.intersection(self.no_retry_on):
+            return False
+        return self.retry_on is None or bool(names.intersection(self.retry_on))
+
+
+class Options(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """All options of a task, with their defaults. Durations are seconds; `of` takes them as users write them."""
+
+    queue: str = "default"
+    partition: str = ""
+    """Tasks of one handler take turns by partition, so that no tenant starves another."""
+    priority: int = 5
+    """0 to 9, 9 first; or 'low', 'normal', 'high'."""
+    delay: float = 0.0
+    """Seconds after submission."""
+    eta: datetime | None = None
+    """An aware time before which it does not run."""
+    expires: float | datetime | None = None
+    """Seconds after submission, or an aware time: if it has not started by then, it never does."""
+    retries: int = 3
+    """Runs after the first."""
+    retry_delay: float = 1.0
+    backoff: float = 2.0
+    max_delay: float = 3600.0
+    jitter: float = 0.1
+    """Each wait is up to this share shorter or longer."""
+    retry_on: tuple[str, ...] | None = None
+    """Names of error types that are retried; None: all."""
+    no_retry_on: tuple[str, ...] = ()
+    timeout: float | None = 300.0
+    soft_timeout: float | None = None
+    memory: float | None = None
+    """MiB; as a text with a unit: '512M'."""
+    max_concurrency: int | None = None
+    """Of a handler only: how many children of the whole cluster may run it."""
+    tags: tuple[str, ...] = ()
+    title: str | None = None
+    unique: str | None = None
+    idempotency_key: str | None = None
+    at_most_once: bool = False
+
+    @classmethod
+    def of(cls, **given: Any) -> Options:
+        """Options from keywords as users write them.
+
+        Raises:
+            UnknownOption: There is no such option; the message has the nearest.
+            BadOption: A value cannot be right; the message says what would be.
+        """
+        return cls(**normalized(given))
+
+    def with_(self, **given: Any) -> Options:
+        """These options, but for those `given`."""
+        return msgspec.structs.replace(self, **normalized(given))
+
+    def __post_init__(self) -> None:
+        _check(self)
+
+    @property
+    def retry(self) -> RetryPolicy:
+        """The part that decides about retries."""
+        return RetryPolicy(
+            retries=self.retries,
+            retry_delay=self.retry_delay,
+            backoff=self.backoff,
+            max_delay=self.max_delay,
+            jitter=self.jitter,
+            retry_on=self.retry_on,
+            no_retry_on=self.no_retry_on,
+        )
+
+    def pack(self) -> bytes:
+        """The options of a row: a MessagePack map of those that differ from their defaults and have no column.
+
+        Nothing at all where there are none, as with most tasks.
+        """
+        rest = msgspec.structs.replace(self, **_IN_COLUMNS)
+        return _encoder.encode(rest) if rest != DEFAULTS else b""
+
+    @staticmethod
+    def unpack(packed: bytes) -> Options:
+        """The options that `pack` packed; nothing at all means the defaults.
+
+        Raises:
+            msgspec.ValidationError: These are no options.
+        """
+        return _decoder.decode(packed) if packed else DEFAULTS
+
+
+def normalized(given: Mapping[str, Any]) -> dict[str, Any]:
+    """Option values in the form that `Options` keeps: seconds, MiB, numbers for words, names for types."""
+    fields = Options.__struct_fields__
+    for name in given:
+        if name not in fields:
+            raise UnknownOption(name, fields)
+    return {name: _FORMS[name](name, value) if name in _FORMS else value for name, value in given.items()}
+
+
+def _seconds(name: str, value: object) -> object:
+    if isinstance(value, timedelta):
+        return value.total_seconds()
+    return _number(name, value)
+
+
+def _number(name: str, value: object) -> object:
+    if isinstance(value, bool):
+        raise BadOption(name, value, "a number")
+    return float(value) if isinstance(value, int) else value
+
+
+def _priority(name: str, value: object) -> object:
+    if isinstance(value, str):
+        if value not in PRIORITIES:
+            raise BadOption(name, value, "0 to 9, 9 first, or 'low', 'normal', 'high'")
+        return PRIORITIES[value]
+    return value
+
+
+_UNITS = {"": 1.0, "K": 1 / 1024, "M": 1.0, "G": 1024.0, "T": 1024.0**2}
+
+
+def _mebibytes(name: str, value: object) -> object:
+    if not isinstance(value, str):
+        return _number(name, value)
+    digits = value.strip().upper().removesuffix("IB").removesuffix("B")
+    unit = digits[-1:] if digits[-1:].isalpha() else ""
+    try:
+        return float(digits.removesuffix(unit)) * _UNITS[unit]
+    except (KeyError, ValueError):
+        raise BadOption(name, value, "MiB as a number, or a text with a unit such as '512M'") from None
+
+
+def _names(name: str, value: object) -> object:
+    if value is None:
+        return None
+    several: tuple[object, ...] = tuple(value) if isinstance(value, list | tuple | set | frozenset) else (value,)
+    return tuple(_type_name(name, one) for one in several)
+
+
+def _type_name(name: str, value: object) -> str:
+    if isinstance(value, str):
+        return value
+    if isinstance(value, type) and issubclass(value, BaseException):
+        return value.__qualname__ if value.__module__ == "builtins" else f"{value.__module__}.{value.__qualname__}"
+    raise BadOption(name, value, "exception types, or their names")
+
+
+def _tags(name: str, value: object) -> object:
+    if isinstance(value, str):
+        raise BadOption(name, value, f"a list of texts, as in [{value!r}]")
+    return tuple(value) if isinstance(value, list | tuple | set | frozenset) else value
+
+
+_FORMS: Final[dict[str, Callable[[str, Any], object]]] = {
+    "priority": _priority,
+    "delay": _seconds,
+    "expires": lambda name, value: value if isinstance(value, datetime) else _seconds(name, value),
+    "retry_delay": _seconds,
+    "backoff": _number,
+    "max_delay": _seconds,
+    "jitter": _number,
+    "retry_on": _names,
+    "no_retry_on": _names,
+    "timeout": _seconds,
+    "soft_timeout": _seconds,
+    "memory": _mebibytes,
+    "tags": _tags,
+}
+
+
+def _check(options: Options) -> None:
+    """Raise `BadOption` for the first value that cannot be right."""
+    for name, is_right, allowed in _RULES:
+        value = getattr(options, name)
+        if not is_right(value):
+            raise BadOption(name, value, allowed)
+    if options.delay and options.eta is not None:
+        raise BadOption("delay", options.delay, "not together with eta")
+
+
+def _is_text(value: Any) -> bool:
+    return isinstance(value, str) and 0 < len(value.encode("utf-8", "replace")) <= 255  # noqa: PLR2004 - as in api.md
+
+
+def _is_texts(value: Any) -> bool:
+    return isinstance(value, tuple) and all(_is_text(one) for one in value)
+
+
+def _is_tags(value: Any) -> bool:
+    return _is_texts(value) and not any("," in tag for tag in value)  # a store keeps them as ",a,b,"
+
+
+def _is_at_least(value: Any, least: float) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and least <= value < math.inf
+
+
+def _is_whole(value: Any, least: int, most: float = math.inf) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and least <= value <= most
+
+
+def _is_aware(value: Any) -> bool:
+    return isinstance(value, datetime) and value.utcoffset() is not None
+
+
+def _is_positive(value: Any) -> bool:
+    return _is_at_least(value, 0.0) and value > 0
+
+
+_RULES: Final[tuple[tuple[str, Callable[[Any], bool], str], ...]] = (
+    ("queue", _is_text, "a text of 1 to 255 bytes"),
+    ("partition", lambda v: v == "" or _is_text(v), "a text of at most 255 bytes"),
+    ("priority", lambda v: _is_whole(v, 0, 9), "0 to 9, 9 first, or 'low', 'normal', 'high'"),
+    ("delay", lambda v: _is_at_least(v, 0.0), "seconds, 0 or more, or a timedelta"),
+    ("eta", lambda v: v is None or _is_aware(v), "a datetime with a time zone"),
+    (
+        "expires",
+        lambda v: v is None or _is_aware(v) or _is_at_least(v, 0.0),
+        "seconds after submission, 0 or more, a timedelta, or a datetime with a time zone",
+    ),
+    ("retries", lambda v: _is_whole(v, 0), "0 or more"),
+    ("retry_delay", lambda v: _is_at_least(v, 0.0), "seconds, 0 or more, or a timedelta"),
+    ("backoff", lambda v: _is_at_least(v, 1.0), "a factor of 1 or more"),
+    ("max_delay", lambda v: _is_at_least(v, 0.0), "seconds, 0 or more, or a timedelta"),
+    ("jitter", lambda v: _is_at_least(v, 0.0) and v <= 1, "a share from 0 to 1"),
+    ("retry_on", lambda v: v is None or _is_texts(v), "exception types, or their names"),
+    ("no_retry_on", _is_texts, "exception types, or their names"),
+    ("timeout", lambda v: v is None or _is_positive(v), "seconds, more than 0, or None for no limit"),
+    ("soft_timeout", lambda v: v is None or _is_positive(v), "seconds, more than 0, or None for no limit"),
+    ("memory", lambda v: v is None or _is_positive(v), "MiB, more than 0, or a text such as '512M'"),
+    ("max_concurrency", lambda v: v is None or _is_whole(v, 1), "1 or more, or None for no limit"),
+    ("tags", _is_tags, "a list of texts without commas"),
+    ("title", lambda v: v is None or isinstance(v, str), "a text"),
+    ("unique", lambda v: v is None or _is_text(v), "a text of 1 to 255 bytes"),
+    ("idempotency_key", lambda v: v is None or _is_text(v), "a text of 1 to 255 bytes"),
+    ("at_most_once", lambda v: isinstance(v, bool), "True or False"),
+)
+
+_encoder = msgspec.msgpack.Encoder()
+_decoder = msgspec.msgpack.Decoder(Options)
+DEFAULTS: Final = Options()
+_COLUMNS = ("queue", "partition", "priority", "delay", "eta", "expires", "tags", "title", "idempotency_key")
+_IN_COLUMNS: Final = {name: getattr(DEFAULTS, name) for name in (*_COLUMNS, "max_concurrency")}
+
+
+class TaskError(msgspec.Struct, frozen=True):
+    """What a run ended with: the error's type, its message, and the traceback as the child saw it."""
+
+    type: str
+    message: str = ""
+    traceback: str = ""
+
+
+class HistoryEntry(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """One transition in a task's life. `source` is None where it begins."""
+
+    time: float
+    source: TaskState | None = msgspec.field(default=None, name="from")
+    target: TaskState = msgspec.field(name="to")
+    reason: str | None = None
+    attempt: int = 0
+    node: str | None = None
+    incarnation: str | None = None
+    worker: str | None = None
+    pid: int | None = None
+
+
+Progress: TypeAlias = tuple[float, str]
+"""(fraction, message)."""
+
+
+class Task(msgspec.Struct, frozen=True, kw_only=True):
+    """A task as users see it. Times are aware UTC."""
+
+    id: str
+    name: str
+    args: tuple[Any, ...] = ()
+    kwargs: Mapping[str, Any] = msgspec.field(default_factory=dict)
+    queue: str = "default"
+    partition: str = ""
+    priority: int = 5
+    tags: tuple[str, ...] = ()
+    title: str | None = None
+    state: TaskState = TaskState.QUEUED
+    reason: str | None = None
+    attempt: int = 0
+    interruptions: int = 0
+    progress: Progress | None = None
+    result: Any = None
+    error: TaskError | None = None
+    parent: str | None = None
+    created_at: datetime
+    due_at: datetime
+    started_at: datetime | None = None
+    finished_at: datetime | None = None
+    updated_at: datetime
+    history: tuple[HistoryEntry, ...] = ()
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether it has come to its end: succeeded, failed, cancelled or expired."""
+        return self.state in ENDED

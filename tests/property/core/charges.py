@@ -1,0 +1,95 @@
+"""Who is to be charged, worked out again in a few lines from the events and the leases of the store."""
+
+from collections import Counter
+from typing import TYPE_CHECKING, TypeAlias
+
+from otpq.core import events as ev
+from otpq.task import Options
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from otpq.core.records import LeaseRow
+    from tests.property.core.dict_store import DictStore
+
+NodeId: TypeAlias = tuple[str, str]
+
+
+class Charges:
+    """What `attempt` and `interruptions` of each task should be."""
+
+    def __init__(self, term: float) -> None:
+        self.term = term
+        self.attempts = Counter[int]()
+        self.interruptions = Counter[int]()
+        self.deadlines: dict[NodeId, float] | None = None
+        """None: the core is new, and its first step gives each node a full term."""
+        self.leases: dict[int, LeaseRow] = {}
+        self.open: dict[int, list[int]] = {}
+        self.options: dict[int, Options] = {}
+        self.doomed: set[int] = set()
+        self.ids: dict[bytes, int] = {}
+
+    def hear(self, store: "DictStore", events: "Sequence[ev.Event]", now: float) -> None:
+        """Work out one step; the store is still as it was before."""
+        self.leases = dict(store.leases)
+        self.open = {id: list(lease.open) for id, lease in store.leases.items()}
+        self.options = {seq: Options.unpack(row.options) for seq, row in store.rows.items()}
+        self.doomed = {seq for seq, row in store.rows.items() if row.reason == "cancelling"}
+        self.ids = {row.id: row.seq for row in store.rows.values()}
+        if self.deadlines is None:
+            self.deadlines = {(one.node, one.incarnation): now + self.term for one in store.leases.values()}
+        for event in events:
+            self._hear_one(event, now, self.deadlines)
+        for node in [node for node, deadline in self.deadlines.items() if deadline <= now]:
+            del self.deadlines[node]
+            self._end(node, None, fenced=False)
+
+    def forgive(self, seq: int) -> None:
+        """An operator starts the task again."""
+        self.attempts[seq] = self.interruptions[seq] = 0
+
+    def _hear_one(self, event: ev.Event, now: float, deadlines: dict[NodeId, float]) -> None:
+        match event:
+            case ev.Results():
+                for result in event.results:
+                    if self._takes(event.lease, event.session, result.seq):
+                        self.attempts[result.seq] += not self._is_free(result)
+            case ev.HandedBack():
+                for seq in event.seqs:
+                    self._takes(event.lease, event.session, seq)
+            case ev.NodeLost():
+                deadlines.pop((event.node, event.incarnation), None)
+                self._end((event.node, event.incarnation), event.started, fenced=event.fenced)
+            case ev.Cancel():
+                leased = {seq for seqs in self.open.values() for seq in seqs}
+                self.doomed |= {self.ids[id] for id in event.ids if id in self.ids} & leased
+            case ev.SessionOpened() | ev.Heartbeat():
+                deadlines[event.node, event.incarnation] = now + self.term
+            case _:
+                pass
+
+    def _takes(self, lease: int, session: str, seq: int) -> bool:
+        """Whether the lease is open to this session for this task; from now on it is not."""
+        is_open = lease in self.leases and self.leases[lease].session == session and seq in self.open[lease]
+        if is_open:
+            self.open[lease].remove(seq)
+        return is_open
+
+    def _is_free(self, result: ev.Result) -> bool:
+        return isinstance(result, ev.Snoozed) and result.seq not in self.doomed
+
+    def _end(self, node: NodeId, started: frozenset[int] | None, *, fenced: bool) -> None:
+        for id, lease in self.leases.items():
+            if (lease.node, lease.incarnation) == node:
+                for seq in self.open[id]:
+                    self._end_one(lease, seq, started, fenced=fenced)
+                self.open[id] = []
+
+    def _end_one(self, lease: "LeaseRow", seq: int, started: frozenset[int] | None, *, fenced: bool) -> None:
+        if started is None:
+            self.interruptions[seq] += 1
+            is_guilty = lease.alone and not self.options[seq].at_most_once
+        else:
+            is_guilty = seq in started and not fenced
+        self.attempts[seq] += is_guilty and seq not in self.doomed

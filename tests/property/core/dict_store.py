@@ -1,0 +1,104 @@
+"""A store as a dict: the contract of `core/records.py` in the most naive way, every index by sorting all rows."""
+
+from copy import copy
+
+import msgspec
+
+from otpq.core.records import (
+    Changes,
+    LaneSummary,
+    LeaseRow,
+    Loaded,
+    Needs,
+    Recovered,
+    TaskRow,
+)
+
+ENDED = {"succeeded", "failed", "cancelled", "expired"}
+
+
+class DictStore:
+    """Rows by seq, leases by id. It copies what goes in and out, as a disk would."""
+
+    def __init__(self) -> None:
+        self.rows: dict[int, TaskRow] = {}
+        self.leases: dict[int, LeaseRow] = {}
+        self.counts: dict[tuple[str, str], int] = {}
+        self.settings: dict[str, bytes] = {}
+        self.last_seq = 0
+        self.last_lease = 0
+
+    def load(self, needs: Needs) -> Loaded:
+        rows = sorted(self.rows.values(), key=lambda row: row.seq)
+        loaded = Loaded(
+            by_id={row.id: copy(row) for row in rows if row.id in needs.ids},
+            by_seq={row.seq: copy(row) for row in rows if row.seq in needs.seqs},
+            by_key={row.key: copy(row) for row in rows if row.key is not None and row.key in needs.keys},
+        )
+        in_order = sorted(rows, key=lambda row: row.order)
+        for one in needs.lanes:
+            line = [row for row in in_order if row.state == "queued" and row.lane == one.lane and row.order > one.after]
+            loaded.lanes.append([copy(row) for row in line[: one.limit]])
+        if needs.due is not None:
+            due = [row for row in in_order if row.state in {"pending", "retrying"} and row.order > needs.due.after]
+            loaded.due = [copy(row) for row in due[: needs.due.limit]]
+        if needs.expiry is not None:
+            mortal = [(row.expires, row.seq) for row in rows if row.expires is not None and row.state not in ENDED]
+            over = sorted(one for one in mortal if one[0] <= needs.expiry.until)
+            loaded.expiry = [copy(self.rows[seq]) for _, seq in over[: needs.expiry.limit]]
+        return loaded
+
+    def commit(self, changes: Changes) -> None:
+        ids = {row.id for row in self.rows.values()}
+        keys = {row.key for row in self.rows.values() if row.key is not None}
+        for row in changes.inserts:
+            assert row.seq > self.last_seq
+            assert row.id not in ids
+            assert row.key is None or row.key not in keys
+            ids.add(row.id)
+            keys.add(row.key or "")
+            self.last_seq = row.seq
+            self.rows[row.seq] = copy(row)
+        assert len({update.seq for update in changes.updates}) == len(changes.updates)
+        for update in changes.updates:
+            fields = msgspec.structs.asdict(update)
+            self.rows[update.seq] = msgspec.structs.replace(self.rows[update.seq], **fields)
+        assert len({lease.lease for lease in changes.leases}) == len(changes.leases)
+        for lease in changes.leases:
+            self.last_lease = max(self.last_lease, lease.lease)
+            if lease.open:
+                self.leases[lease.lease] = lease
+            else:
+                self.leases.pop(lease.lease, None)
+        for seq in changes.deletes:
+            del self.rows[seq]
+        for key, difference in changes.counts.items():
+            self.counts[key] = self.counts.get(key, 0) + difference
+        for name, value in changes.settings.items():
+            if value is None:
+                self.settings.pop(name, None)
+            else:
+                self.settings[name] = value
+
+    def recover(self) -> Recovered:
+        lanes: dict[tuple[str, str, str, int], LaneSummary] = {}
+        for row in self.rows.values():
+            if row.state == "queued":
+                key = (row.queue, row.name, row.partition, row.priority)
+                before = lanes.get(key, LaneSummary(row.lane, 0))
+                lanes[key] = LaneSummary(row.lane, before.queued + 1)
+        return Recovered(
+            next_seq=self.last_seq + 1,
+            next_lease=self.last_lease + 1,
+            lanes=list(lanes.values()),
+            leases=list(self.leases.values()),
+            counts=dict(self.counts),
+            settings=dict(self.settings),
+        )
+
+    def counted(self) -> dict[tuple[str, str], int]:
+        """What the counts should be, counted."""
+        counts: dict[tuple[str, str], int] = {}
+        for row in self.rows.values():
+            counts[row.queue, row.state] = counts.get((row.queue, row.state), 0) + 1
+        return counts

@@ -1,0 +1,474 @@
+"""The core against a model, under everything that can happen to it: loss of messages, of nodes, and of itself.
+
+Each step is played on a second core too, which must give the same effects. Before or after any commit the core may be killed
+and rebuilt from the store.
+"""
+
+from typing import Any
+
+import msgspec
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    initialize,
+    invariant,
+    precondition,
+    rule,
+    run_state_machine_as_test,
+)
+
+from otpq.core import effects as ef
+from otpq.core import events as ev
+from otpq.core.core import QueueCore
+from otpq.core.records import TaskRow
+from otpq.core.state import Config
+from otpq.task import TRANSITIONS, Options
+from tests.property.core.charges import Charges
+from tests.property.core.dict_store import ENDED, DictStore
+
+QUEUES = ("a", "b")
+HANDLERS = ("f", "g")
+OPTIONS = (
+    b"",
+    b"",
+    Options(retries=0).pack(),
+    Options(retries=1, retry_delay=2.0).pack(),
+    Options(at_most_once=True).pack(),
+    Options(no_retry_on=("ValueError",)).pack(),
+)
+RUN_ENDS: tuple[tuple[type[ev.Result], dict[str, Any]], ...] = (
+    (ev.Failed, {"reason": "error", "error": b"\x93\xa1E\xa0\xa0", "types": ("KeyError", "LookupError")}),
+    (ev.Failed, {"reason": "error", "error": None, "types": ("ValueError",)}),
+    (ev.Failed, {"reason": "crashed", "error": None}),
+    (ev.Failed, {"reason": "timeout", "error": None}),
+    (ev.RetryLater, {"delay": 1.0, "error": None}),
+    (ev.Snoozed, {"delay": 2.0}),
+    (ev.Cancelled, {}),
+    (ev.Discarded, {"error": None}),
+)
+LEASE = 10.0
+REACHED: set[tuple[str, str]] = set()
+"""Every transition that any example made."""
+
+small = st.integers(0, 1_000)
+new_tasks = st.fixed_dictionaries(
+    {
+        "name": st.sampled_from(HANDLERS),
+        "queue": st.sampled_from(QUEUES),
+        "partition": st.sampled_from(["", "p", "q"]),
+        "priority": st.sampled_from([5, 5, 8, 2]),
+        "delay": st.sampled_from([0.0, 0.0, 0.0, 4.0]),
+        "expires_in": st.sampled_from([None, None, None, 1.0, 6.0]),
+        "options": st.sampled_from(OPTIONS),
+        "payload": st.sampled_from([b"x" * 10, b"x" * 10, b"x" * 300]),
+        "key": st.sampled_from([None, None, None, "k1", "k2"]),
+    }
+)
+
+
+class Pool:
+    """One pool of a node, as far as messages go."""
+
+    def __init__(self, number: int, parallel: int) -> None:
+        self.session = f"s{number}"
+        self.node = (f"n{number % 2}@h", str(number))
+        self.parallel = parallel
+        self.asked = 0
+        self.received = 0
+        self.held: dict[int, list[int]] = {}
+        self.started: set[int] = set()
+        self.orders: list[ef.TakeBack | ef.CancelRunning] = []
+        self.is_open = False
+        self.is_alive = True
+
+    def opened(self) -> ev.SessionOpened:
+        node, incarnation = self.node
+        return ev.SessionOpened(
+            session=self.session, node=node, incarnation=incarnation, queues=QUEUES, parallel=self.parallel
+        )
+
+    def demand(self) -> ev.Demand:
+        return ev.Demand(session=self.session, asked=self.asked, received=self.received, held=tuple(self.held))
+
+    def hear(self, effect: ef.Effect) -> None:
+        match effect:
+            case ef.Dispatch(lease=lease, number=number, rows=rows):
+                self.received = max(self.received, number)
+                self.held.setdefault(lease, [row.seq for row in rows])
+            case ef.Committed(lease=lease, seqs=seqs):
+                self._forget(lease, seqs)
+            case ef.Stale(lease=lease, seqs=seqs):
+                self._forget(lease, seqs or tuple(self.held.get(lease, ())))
+            case ef.TakeBack() | ef.CancelRunning():
+                self.orders.append(effect)
+            case ef.UnknownSession():
+                self.is_open = False
+            case _:
+                raise AssertionError(effect)
+
+    def _forget(self, lease: int, seqs: tuple[int, ...]) -> None:
+        left = [seq for seq in self.held.get(lease, ()) if seq not in seqs]
+        self.started.difference_update(seqs)
+        if left:
+            self.held[lease] = left
+        else:
+            self.held.pop(lease, None)
+
+
+class CoreMachine(RuleBasedStateMachine):
+    """One core, its store, two pools, and a model of what must be true."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.store = DictStore()
+        self.now = 1_000.0
+        self.pools: list[Pool] = []
+        self.births = 0
+        self.submitted = 0
+        self.submissions: list[ev.Submit] = []
+        self.accepted: set[bytes] = set()
+        self.inbox: list[ev.Event] = []
+        self.charges = Charges(LEASE)
+        self.build()
+
+    def build(self) -> None:
+        recovered = self.store.recover()
+        config = Config(lease=LEASE, lease_margin=0.0, max_window=4, max_rows=12, max_bytes=2_000)
+        self.core = QueueCore(recovered, config)
+        self.twin = QueueCore(recovered, config)
+        self.charges.deadlines = None
+
+    @initialize(parallel=st.sampled_from([1, 1, 3]))
+    def two_pools(self, parallel: int) -> None:
+        self.add_pool(1)
+        self.add_pool(parallel)
+        self.ask(0, 2, is_alone=False)
+        self.ask(1, 2, is_alone=True)
+
+    def add_pool(self, parallel: int) -> None:
+        self.births += 1
+        self.pools.append(Pool(self.births, parallel))
+
+    # ------------------------------------------------------------------ one step
+
+    def step(self, *, commits: bool = True, sends: bool = True, lost: int = 0) -> None:
+        """Play the inbox; perhaps be killed before or after the commit; perhaps lose every `lost`-th message."""
+        events, self.inbox = self.inbox, []
+        now = ev.Now(self.now, self.now)
+        needs = self.core.needs(now, events)
+        effects = self.core.step(now, events, self.store.load(needs))
+        assert self.twin.needs(now, events) == needs
+        same = self.twin.step(now, events, self.store.load(needs))
+        assert same == effects
+        self.core.check_invariants()
+        if not commits:
+            self.build()
+            return
+        self.model(events, effects)
+        REACHED.update(self.core.moves)
+        if not sends:
+            self.build()
+            return
+        self.deliver([effect for index, effect in enumerate(effects) if not lost or index % lost])
+
+    def model(self, events: list[ev.Event], effects: list[ef.Effect]) -> None:
+        """Work out from the leases before the step who is to be charged; commit; compare what was answered."""
+        self.charges.hear(self.store, events, self.now)
+        before = {name: self.slots_of(name) for name in HANDLERS}
+        old = set(self.store.leases)
+        for effect in effects:
+            if isinstance(effect, ef.Persist):
+                self.store.commit(effect.changes)
+            elif isinstance(effect, ef.Accepted):
+                self.accepted.update(effect.ids)
+        last = {
+            effect.id: effect.answer for effect in effects if isinstance(effect, ef.Reply) and effect.id is not None
+        }
+        by_id = {row.id: row for row in self.store.rows.values()}
+        for reply in (effect for effect in effects if isinstance(effect, ef.Reply)):
+            if reply.answer == "retried" and reply.id in by_id:
+                self.charges.forgive(by_id[reply.id].seq)
+        for id, answer in last.items():
+            if answer == "cancelled":
+                assert by_id[id].state == "cancelled"
+        self.accepted -= {id for id in self.accepted - set(by_id) if self.was_deleted(id, effects)}
+        new = [effect for effect in effects if isinstance(effect, ef.Dispatch) and effect.lease not in old]
+        self.check_dispatch(new, before)
+
+    def was_deleted(self, id: bytes, effects: list[ef.Effect]) -> bool:
+        return any(isinstance(one, ef.Reply) and one.id == id and one.answer == "deleted" for one in effects)
+
+    def check_dispatch(self, sent: list[ef.Dispatch], before: dict[str, int]) -> None:
+        """What was given out anew was rightly first in its line, and within the limits."""
+        leased = {seq for lease in self.store.leases.values() for seq in lease.open}
+        left = [row for row in self.store.rows.values() if row.state == "queued" and row.seq not in leased]
+        slots = self.core.slots()
+        for one in sent:
+            assert self.store.leases[one.lease].session == one.session
+            assert one.rows
+            assert len({row.queue for row in one.rows}) == 1
+            assert sum(len(row.payload) for row in one.rows) <= 1 << 20 or len(one.rows) == 1
+            for row in one.rows:
+                if len(one.rows) > 1:
+                    assert not row.interruptions
+                    assert not Options.unpack(row.options).at_most_once
+                limit = slots[row.name][1]
+                assert limit is None or self.slots_of(row.name) <= max(limit, before[row.name])
+                for other in left:
+                    self.check_order(row, other, slots)
+
+    def slots_of(self, name: str) -> int:
+        """How many children's slots the store's leases take of a handler."""
+        parallel = {pool.session: pool.parallel for pool in self.pools}
+        counts = [
+            (sum(self.store.rows[seq].name == name for seq in lease.open), parallel.get(lease.session, 1))
+            for lease in self.store.leases.values()
+        ]
+        return sum(min(pair) for pair in counts)
+
+    def check_order(self, given: TaskRow, left: TaskRow, slots: dict[str, tuple[int, int | None]]) -> None:
+        if given.queue != left.queue:
+            return
+        used, limit = slots.get(left.name, (0, None))
+        is_free = limit is None or used < limit
+        if left.priority > given.priority:
+            assert not is_free or self.is_paused(left), f"{left} was passed over for {given}"
+        if left.lane == given.lane:
+            assert left.order > given.order
+
+    def is_paused(self, row: TaskRow) -> bool:
+        queue = self.store.settings.get(f"queue:{row.queue}", b"\x80")
+        handler = self.store.settings.get(f"handler:{row.name}", b"\x80")
+        return bool(msgspec.msgpack.decode(queue).get("paused") or msgspec.msgpack.decode(handler).get("paused"))
+
+    def deliver(self, effects: list[ef.Effect]) -> None:
+        by_session = {pool.session: pool for pool in self.pools if pool.is_alive}
+        for effect in effects:
+            session: Any = getattr(effect, "session", None)
+            if session in by_session:
+                by_session[session].hear(effect)
+
+    # --------------------------------------------------------------------- rules
+
+    @rule(count=st.integers(1, 5), fields=new_tasks)
+    def submit(self, count: int, fields: dict[str, Any]) -> None:
+        tasks = []
+        for _ in range(count if fields["key"] is None else 1):
+            self.submitted += 1
+            tasks.append(ev.NewTask(id=self.submitted.to_bytes(16, "big"), **fields))
+        self.submissions.append(ev.Submit(client="c", request=len(self.submissions), tasks=tasks))
+        self.inbox.append(self.submissions[-1])
+
+    @precondition(lambda self: self.submissions)
+    @rule(n=small)
+    def submit_again(self, n: int) -> None:
+        old = self.submissions[n % len(self.submissions)]
+        self.inbox.append(msgspec.structs.replace(old, resent=True))
+
+    @rule(n=small, batches=st.integers(0, 3), is_alone=st.booleans())
+    def ask(self, n: int, batches: int, *, is_alone: bool) -> None:
+        pool = self.pools[n % len(self.pools)]
+        if pool.is_alive:
+            if not pool.is_open:
+                self.inbox.append(pool.opened())
+                pool.is_open = True
+            pool.asked = max(pool.asked, pool.received) + batches
+            self.inbox.append(pool.demand())
+        if is_alone:
+            self.step()
+
+    @rule(kinds=st.lists(st.integers(0, 11), max_size=3))
+    def work(self, kinds: list[int]) -> None:
+        """The healthy way: all pools ask, get, run and, where there are any results, tell."""
+        for n in range(len(self.pools)):
+            self.ask(n, 2, is_alone=False)
+        self.step()
+        for pool in self.pools if kinds else ():
+            for lease, seqs in list(pool.held.items()):
+                results = [self.a_result(seq, kinds[seq % len(kinds)]) for seq in seqs]
+                self.inbox.append(ev.Results(session=pool.session, lease=lease, results=results))
+        self.step()
+
+    @rule(lost=st.integers(1, 4))
+    def step_and_lose_messages(self, lost: int) -> None:
+        self.step(lost=lost)
+
+    @rule(is_committed=st.booleans())
+    def step_and_be_killed(self, *, is_committed: bool) -> None:
+        self.step(commits=is_committed, sends=False)
+
+    @rule(seconds=st.sampled_from([0.001, 0.5, 1.5, 4.0]))
+    def time_passes(self, seconds: float) -> None:
+        self.now += seconds
+        for pool in self.pools:
+            if pool.is_alive and pool.is_open:
+                self.inbox.append(ev.Heartbeat(node=pool.node[0], incarnation=pool.node[1]))
+        self.step()
+
+    @rule()
+    def silence(self) -> None:
+        self.now += LEASE + 1
+        self.step()
+
+    def a_lease(self, n: int) -> tuple[Pool, int, list[int]] | None:
+        choices = [(pool, lease, seqs) for pool in self.pools for lease, seqs in pool.held.items()]
+        return choices[n % len(choices)] if choices else None
+
+    @rule(n=small, is_first_only=st.booleans())
+    def start(self, n: int, *, is_first_only: bool) -> None:
+        found = self.a_lease(n)
+        if found:
+            pool, _, seqs = found
+            pool.started.update(seqs[:1] if is_first_only else seqs)
+
+    @rule(n=small, kinds=st.lists(st.integers(0, 11), min_size=1, max_size=6), is_alone=st.booleans())
+    def results(self, n: int, kinds: list[int], *, is_alone: bool) -> None:
+        found = self.a_lease(n)
+        if found:
+            pool, lease, seqs = found
+            results = [self.a_result(seq, kind) for seq, kind in zip(seqs, kinds, strict=False)]
+            self.inbox.append(ev.Results(session=pool.session, lease=lease, results=results))
+        if is_alone:
+            self.step()
+
+    def a_result(self, seq: int, kind: int) -> ev.Result:
+        make, fields = RUN_ENDS[kind] if kind < len(RUN_ENDS) else (ev.Succeeded, {"result": b"\xc0"})
+        return make(seq=seq, started=self.now - 0.001, finished=self.now, **fields)
+
+    @rule(n=small, count=st.integers(1, 9))
+    def hand_back(self, n: int, count: int) -> None:
+        found = self.a_lease(n)
+        if found:
+            pool, lease, seqs = found
+            waiting = [seq for seq in seqs if seq not in pool.started][-count:]
+            self.inbox.append(ev.HandedBack(session=pool.session, lease=lease, seqs=tuple(waiting)))
+
+    @rule(n=small)
+    def obey(self, n: int) -> None:
+        pool = self.pools[n % len(self.pools)]
+        orders, pool.orders = pool.orders, []
+        for order in orders:
+            seqs = order.seqs if isinstance(order, ef.TakeBack) else (order.seq,)
+            back = tuple(seq for seq in seqs if seq in pool.held.get(order.lease, ()) and seq not in pool.started)
+            self.inbox.append(ev.HandedBack(session=order.session, lease=order.lease, seqs=back))
+            if isinstance(order, ef.CancelRunning) and not back:
+                self.inbox.append(ev.Cancelling(session=order.session, lease=order.lease, seq=order.seq))
+
+    @rule(n=small, story=st.sampled_from(["blackboard", "fenced", "nothing"]), zombie=st.booleans())
+    def lose_node(self, n: int, story: str, *, zombie: bool) -> None:
+        pool = self.pools[n % len(self.pools)]
+        started = None if story == "nothing" else frozenset(pool.started)
+        node, incarnation = pool.node
+        self.inbox.append(ev.NodeLost(node=node, incarnation=incarnation, started=started, fenced=story == "fenced"))
+        pool.is_alive = False
+        if not zombie:
+            self.pools.remove(pool)
+        elif len(self.pools) > 3:
+            self.pools.pop(0)
+        self.add_pool(pool.parallel)
+
+    @precondition(lambda self: self.submitted)
+    @rule(n=small, state=st.sampled_from(["retrying", "retrying", "pending", "queued", "any"]))
+    def cancel(self, n: int, state: str) -> None:
+        known = [row.id for row in self.store.rows.values() if row.state == state]
+        ids = ((known or [(1 + n % self.submitted).to_bytes(16, "big")])[n % (len(known) or 1)],)
+        self.inbox.append(ev.Cancel(client="c", request=0, ids=ids))
+
+    @rule(
+        what=st.sampled_from(["delete", "retry", "retry", "pause", "resume", "limit"]),
+        n=small,
+        name=st.sampled_from(QUEUES + HANDLERS),
+        limit=st.sampled_from([None, 1, 2]),
+    )
+    def operate(self, what: str, n: int, name: str, limit: int | None) -> None:
+        queue, handler = (name, None) if name in QUEUES else (None, name)
+        ids = tuple(row.id for row in self.store.rows.values() if row.state in ENDED or n % 5 == 0)
+        match what:
+            case "delete":
+                self.inbox.append(ev.Delete(client="c", request=0, ids=ids[: n % 4], waiting=n % 2 == 0))
+            case "retry":
+                self.inbox.append(ev.Retry(client="c", request=0, ids=ids))
+            case "pause" | "resume":
+                event = ev.Pause(client="c", request=0, queue=queue, handler=handler, paused=what == "pause")
+                self.inbox.append(event)
+            case _:
+                self.inbox.append(ev.LimitHandler(client="c", request=0, handler=name, max_concurrency=limit))
+
+    # ---------------------------------------------------------------- invariants
+
+    @invariant()
+    def nothing_is_lost(self) -> None:
+        assert self.accepted <= {row.id for row in self.store.rows.values()}
+
+    @invariant()
+    def counts_are_the_rows(self) -> None:
+        assert {key: n for key, n in self.store.counts.items() if n} == self.store.counted()
+
+    @invariant()
+    def no_task_is_in_two_leases(self) -> None:
+        seqs = [seq for lease in self.store.leases.values() for seq in lease.open]
+        assert len(seqs) == len(set(seqs))
+        assert all(self.store.rows[seq].state == "queued" for seq in seqs)
+
+    @invariant()
+    def only_the_guilty_are_charged(self) -> None:
+        for seq, row in self.store.rows.items():
+            assert row.attempt == self.charges.attempts[seq], row
+            assert row.interruptions == self.charges.interruptions[seq], row
+
+    @invariant()
+    def retries_are_as_many_as_allowed(self) -> None:
+        for row in self.store.rows.values():
+            options = Options.unpack(row.options)
+            assert row.attempt <= options.retries + 1
+            assert row.state != "retrying" or row.attempt <= options.retries
+            assert row.state != "failed" or row.reason in {"error", "timeout", "crashed", "lost"}
+            assert row.state != "queued" or row.reason in {None, "cancelling"}
+
+    def teardown(self) -> None:
+        """Whatever has happened, with time and a good pool everything that can end does."""
+        retrying = tuple(row.id for row in self.store.rows.values() if row.state == "retrying")
+        ended = tuple(row.id for row in self.store.rows.values() if row.state in ENDED)
+        self.inbox.append(ev.Cancel(client="c", request=0, ids=retrying[::2]))
+        self.inbox.append(ev.Retry(client="c", request=0, ids=ended))
+        for pool in self.pools:
+            pool.is_alive = False
+            self.inbox.append(ev.NodeLost(node=pool.node[0], incarnation=pool.node[1], started=frozenset()))
+        for name in QUEUES:
+            self.inbox.append(ev.Pause(client="c", request=0, queue=name, paused=False))
+        for name in HANDLERS:
+            self.inbox.append(ev.Pause(client="c", request=0, handler=name, paused=False))
+            self.inbox.append(ev.LimitHandler(client="c", request=0, handler=name, max_concurrency=None))
+        self.add_pool(1)
+        last = self.pools[-1]
+        self.step()
+        for _ in range(1_000):
+            if all(row.state in ENDED for row in self.store.rows.values()):
+                break
+            self.now += 2.0
+            self.inbox.append(last.opened())
+            last.asked = last.received + 20
+            self.inbox.append(last.demand())
+            for lease, seqs in last.held.items():
+                results = [self.a_result(seq, 9) for seq in seqs]
+                self.inbox.append(ev.Results(session=last.session, lease=lease, results=results))
+            self.step()
+        assert {row.state for row in self.store.rows.values()} <= ENDED, "a task is stuck"
+        assert self.core.held == 0
+
+
+def test_the_core_keeps_its_promises_and_every_transition_is_reached() -> None:
+    run_state_machine_as_test(
+        CoreMachine,
+        settings=settings(
+            max_examples=300,
+            stateful_step_count=60,
+            deadline=None,
+            report_multiple_bugs=False,
+            derandomize=True,  # so that the assertion below is no matter of luck
+            suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much],
+        ),
+    )
+    reached = REACHED | {("queued", "running")}
+    assert reached == {(source, target) for source, targets in TRANSITIONS.items() for target in targets}

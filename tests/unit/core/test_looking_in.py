@@ -1,0 +1,147 @@
+"""`why`, counts, stories, histories; and what holds the core together."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, get_args
+
+import pytest
+
+from otpq.core import core as core_module
+from otpq.core import events as ev
+from otpq.core.core import QueueCore
+from otpq.core.history import history_of, view
+from otpq.core.records import Loaded, Recovered
+from otpq.core.state import Config
+from otpq.errors import InvalidTransition, InvariantBroken
+from otpq.task import Options, TaskState
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from tests.unit.core.driver import Driver
+
+
+def code(queue: Driver, id: bytes) -> str | None:
+    why = queue.core.why(queue.row(id))
+    return None if why is None else why.code
+
+
+def test_why_names_what_holds_a_task_up(queue: Driver) -> None:
+    queue.step(ev.LimitHandler(client="c", request=1, handler="limited", max_concurrency=1))
+    (delayed,) = queue.submit(1, delay=9.0)
+    (paused,) = queue.submit(1, "p")
+    (unknown,) = queue.submit(1, "unheard")
+    first, second = queue.submit(2, "limited")
+    (free,) = queue.submit(1, "g")
+    assert code(queue, free) == "no_worker"
+    queue.step(ev.Pause(client="c", request=1, handler="p"))
+    queue.open(handlers=frozenset({"p", "limited", "g"}))
+    queue.take()
+    assert code(queue, delayed) == "not_due"
+    assert code(queue, paused) == "paused"
+    assert code(queue, unknown) == "no_handler"
+    assert code(queue, first) == "assigned"
+    assert code(queue, second) == "handler_limit"
+    assert code(queue, free) == "no_worker"
+    queue.cancel(free)
+    assert code(queue, free) is None
+
+
+def test_why_gives_facts(queue: Driver) -> None:
+    (id,) = queue.submit(1)
+    queue.open()
+    batch = queue.take()
+    queue.step(ev.Running(session="s", seqs=frozenset({1})))
+    why = queue.core.why(queue.row(id))
+    assert why is not None
+    assert (why.facts["node"], why.facts["lease"], why.facts["running"]) == ("n@h", batch.lease, True)
+
+
+def test_counts_have_all_eight_states_and_running_is_what_children_have_started(queue: Driver) -> None:
+    queue.submit(2)
+    queue.open()
+    queue.ask(2)
+    queue.step(ev.Running(session="s", seqs=frozenset({1})))
+    counts = queue.core.counts()["default"]
+    assert set(counts) == set(TaskState)
+    assert (counts[TaskState.RUNNING], counts[TaskState.QUEUED]) == (1, 1)
+
+
+def test_a_story_tells_what_happened_to_one_task(queue: Driver) -> None:
+    queue.submit(2)
+    queue.open()
+    queue.succeed(queue.take())
+    assert [note.what for note in queue.core.story(1)] == ["submitted", "leased", "results"]
+    assert [note.what for note in queue.core.story(2)] == ["submitted"]
+
+
+def test_an_invalid_transition_carries_the_story(queue: Driver) -> None:
+    (id,) = queue.submit(1)
+    queue.cancel(id)
+    state = queue.core._state
+    with pytest.raises(InvalidTransition, match="from cancelled to succeeded") as caught:
+        state.move(queue.row(id), "cancelled", "succeeded")
+    assert "submitted" in caught.value.story[0]
+
+
+def test_a_store_with_fewer_tasks_than_it_counted_is_found_out(queue: Driver) -> None:
+    queue.submit(3)
+    recovered = queue.store.recover()
+    core = QueueCore(recovered)
+    now = ev.Now(1.0, 1.0)
+    core.needs(now, [])
+    with pytest.raises(InvariantBroken, match="should wait"):
+        core.step(now, [], Loaded(lanes=[[]]))
+
+
+def test_a_history_tells_all_runs(queue: Driver) -> None:
+    (id,) = queue.submit(1, delay=1.0, options=Options(jitter=0.0).pack(), payload=b"\x92\x90\x80")
+    queue.open()
+    queue.step(seconds=1.0)
+    queue.tell(queue.take(), queue.failure(1))
+    queue.step(seconds=2.0)
+    queue.succeed(queue.take())
+    steps = [(entry.source, entry.target, entry.attempt) for entry in history_of(queue.row(id))]
+    assert steps == [
+        (None, "pending", 0),
+        ("pending", "queued", 0),
+        ("queued", "running", 1),
+        ("running", "retrying", 1),
+        ("retrying", "queued", 1),
+        ("queued", "running", 2),
+        ("running", "succeeded", 2),
+    ]
+    task = view(queue.row(id))
+    assert (task.state, task.attempt) == (TaskState.SUCCEEDED, 2)
+
+
+def test_a_view_is_what_users_see(queue: Driver) -> None:
+    (id,) = queue.submit(1, payload=b"\x92\x91\x01\x81\xa1k\x02", tags=",a,b,", priority=8)
+    task = view(queue.row(id))
+    assert (task.args, task.kwargs, task.tags, task.priority) == ((1,), {"k": 2}, ("a", "b"), 8)
+    assert view(queue.row(id), running_since=1_000.5).state is TaskState.RUNNING
+
+
+def test_a_tape_played_again_gives_the_same(queue: Driver, queue_with: Callable[..., Driver]) -> None:
+    recorder = queue_with(tape=1_000)
+    recorder.submit(3)
+    recorder.open()
+    recorder.succeed(recorder.take())
+    last = recorder.effects
+    again = QueueCore(Recovered(), Config())
+    effects = []
+    for one in recorder.core.tape:
+        assert again.needs(one.now, one.events) == one.needs
+        effects = again.step(one.now, one.events, one.loaded)
+    assert effects == last
+    assert queue.core.tape == []
+
+
+def test_every_event_has_a_rule() -> None:
+    assert set(get_args(ev.Event)) == set(core_module._RULES)
+
+
+def test_an_idle_core_wants_to_be_woken_for_what_is_next(queue: Driver) -> None:
+    queue.step()
+    queue.submit(1, delay=0.25)
+    assert queue.core.wake(ev.Now(queue.wall, queue.mono)) == pytest.approx(0.25)

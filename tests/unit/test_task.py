@@ -1,0 +1,133 @@
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+
+from otpq.errors import BadOption, UnknownOption
+from otpq.task import ENDED, TRANSITIONS, Options, RetryPolicy, TaskState
+
+
+def test_the_table_has_a_row_for_each_state_and_ends_where_users_are_told() -> None:
+    assert set(TRANSITIONS) == set(TaskState)
+    assert TRANSITIONS[TaskState.SUCCEEDED] == {}
+    assert {state for state, targets in TRANSITIONS.items() if set(targets) <= {TaskState.QUEUED}} - {
+        TaskState.RETRYING
+    } == ENDED
+
+
+def test_the_table_is_the_one_of_the_design() -> None:
+    words = {str(source): sorted(map(str, targets)) for source, targets in TRANSITIONS.items()}
+    assert words == {
+        "pending": ["cancelled", "expired", "queued"],
+        "queued": ["cancelled", "expired", "running"],
+        "running": ["cancelled", "failed", "pending", "queued", "retrying", "succeeded"],
+        "retrying": ["cancelled", "expired", "queued"],
+        "succeeded": [],
+        "failed": ["queued"],
+        "cancelled": ["queued"],
+        "expired": ["queued"],
+    }
+
+
+def test_the_waits_grow_by_the_backoff_up_to_the_maximum() -> None:
+    policy = RetryPolicy(retry_delay=1.0, backoff=2.0, max_delay=10.0, jitter=0.0)
+    assert [policy.wait(n, 0.5) for n in (1, 2, 3, 4, 5, 6)] == [1, 2, 4, 8, 10, 10]
+
+
+@pytest.mark.parametrize(("number", "wait"), [(0.0, 0.9), (0.5, 1.0), (1.0, 1.1)])
+def test_jitter_makes_a_wait_shorter_or_longer(number: float, wait: float) -> None:
+    assert RetryPolicy().wait(1, number) == pytest.approx(wait)
+
+
+def test_a_wait_does_not_overflow_at_large_n() -> None:
+    assert RetryPolicy(jitter=0.0).wait(10**9, 0.5) == 3600.0
+
+
+def test_a_delay_of_zero_stays_zero() -> None:
+    assert RetryPolicy(retry_delay=0.0).wait(10**9, 0.5) == 0.0
+
+
+@pytest.mark.parametrize(
+    ("policy", "types", "is_retried"),
+    [
+        (RetryPolicy(), ("ValueError",), True),
+        (RetryPolicy(retry_on=("OSError",)), ("ConnectionError", "OSError"), True),
+        (RetryPolicy(retry_on=("OSError",)), ("ValueError",), False),
+        (RetryPolicy(retry_on=("Timeout",)), ("requests.exceptions.Timeout",), True),
+        (RetryPolicy(retry_on=("requests.exceptions.Timeout",)), ("other.Timeout",), False),
+        (RetryPolicy(no_retry_on=("ValueError",)), ("ValueError",), False),
+        (RetryPolicy(retry_on=("OSError",), no_retry_on=("PermissionError",)), ("PermissionError", "OSError"), False),
+    ],
+)
+def test_an_error_is_retried_by_the_names_of_its_types(
+    policy: RetryPolicy, types: tuple[str, ...], *, is_retried: bool
+) -> None:
+    assert policy.covers(types) is is_retried
+
+
+def test_the_defaults_are_those_of_the_contract() -> None:
+    options = Options.of()
+    assert (options.queue, options.priority, options.retries, options.timeout) == ("default", 5, 3, 300.0)
+    assert (options.retry_delay, options.backoff, options.max_delay, options.jitter) == (1.0, 2.0, 3600.0, 0.1)
+
+
+@pytest.mark.parametrize(
+    ("given", "name", "kept"),
+    [
+        ({"priority": "high"}, "priority", 8),
+        ({"delay": timedelta(minutes=1)}, "delay", 60.0),
+        ({"timeout": 5}, "timeout", 5.0),
+        ({"memory": 512}, "memory", 512.0),
+        ({"memory": "512M"}, "memory", 512.0),
+        ({"memory": "2GiB"}, "memory", 2048.0),
+        ({"retry_on": ValueError}, "retry_on", ("ValueError",)),
+        ({"retry_on": [OSError, "x.Y"]}, "retry_on", ("OSError", "x.Y")),
+        ({"tags": ["a", "b"]}, "tags", ("a", "b")),
+        ({"expires": timedelta(seconds=3)}, "expires", 3.0),
+    ],
+)
+def test_options_are_kept_in_one_form(given: dict[str, Any], name: str, kept: object) -> None:
+    assert getattr(Options.of(**given), name) == kept
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"priority": 10},
+        {"priority": "urgent"},
+        {"priority": True},
+        {"delay": -1},
+        {"delay": float("nan")},
+        {"delay": 1, "eta": datetime(2030, 1, 1, tzinfo=UTC)},
+        {"eta": datetime(2030, 1, 1)},  # noqa: DTZ001 - a naive time is what is refused
+        {"retries": -1},
+        {"retries": 1.5},
+        {"backoff": 0.5},
+        {"jitter": 2},
+        {"timeout": 0},
+        {"memory": "much"},
+        {"max_concurrency": 0},
+        {"tags": "one"},
+        {"tags": ["a,b"]},
+        {"queue": ""},
+        {"queue": "x" * 256},
+        {"at_most_once": 1},
+        {"retry_on": 3},
+    ],
+)
+def test_a_wrong_value_is_refused_with_its_name(given: dict[str, Any]) -> None:
+    with pytest.raises(BadOption) as caught:
+        Options.of(**given)
+    assert caught.value.option in given
+
+
+def test_an_unknown_option_is_refused_with_the_nearest_name() -> None:
+    with pytest.raises(UnknownOption, match="did you mean 'retries'"):
+        Options.of(retires=3)
+
+
+def test_packed_options_hold_only_what_differs_and_has_no_column() -> None:
+    assert Options.of(queue="q", priority=9, delay=3).pack() == b""
+    options = Options.of(retries=7, at_most_once=True, retry_on=[KeyError])
+    assert Options.unpack(options.pack()) == options
+    assert Options.unpack(b"") == Options()
