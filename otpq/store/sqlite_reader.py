@@ -1,0 +1,169 @@
+"""What operators ask a SQLite store, on a read-only connection. Every question is bounded, and none counts rows."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, Final
+
+import msgspec
+
+from otpq.store.errors import StoreClosed, StoreDamaged
+from otpq.store.history import decode_history
+from otpq.store.protocol import SCAN, Counts, Ended, EndedPage, Filters, Page
+from otpq.store.queries import load_queries
+from otpq.store.sqlite_errors import translated
+from otpq.store.sqlite_rows import lease_rows, task_rows
+from otpq.task import TaskState
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    import apsw
+
+    from otpq.core.records import LeaseRow, TaskRow
+    from otpq.store.sqlite_place import Place
+
+__all__ = ["SqliteReader"]
+
+_SQL: Final = load_queries("sqlite")
+
+_RARE: Final = "state <> 'queued' AND state <> 'succeeded'"
+"""As the index `tasks_rare` has it, word for word: else SQLite does not use it."""
+
+
+class SqliteReader:
+    """A `Reading` of the database at `place`. One thread at a time.
+
+    No transaction outlives a method: an open one would keep the write-ahead log from being used again.
+    """
+
+    def __init__(self, place: Place) -> None:
+        self._place = place
+        self._db: apsw.Connection | None = place.connect_reading()
+
+    def get(self, id: bytes) -> TaskRow | None:
+        """The task, or None."""
+        with self._moment() as db:
+            rows = task_rows(db.execute(_SQL["task_by_id"], (id,)))
+            return rows[0] if rows else None
+
+    def tasks(self, filters: Filters, *, limit: int = 100, after: int | None = None, scan: int = SCAN) -> Page:
+        """Walk down from the newest, through the index or the table, whichever is shorter."""
+        if limit < 1 or scan < 1:
+            raise ValueError(f"limit={limit}, scan={scan}: both are 1 or more")
+        with self._moment() as db:
+            top = self._next_seq(db) if after is None else after
+            conditions, values = _conditions(filters)
+            if filters.ids is not None:
+                asked = [(id,) for id in filters.ids]
+                found = db.executemany("SELECT seq FROM tasks WHERE id = ?", asked) if asked else ()
+                values["seqs"] = msgspec.json.encode([seq for (seq,) in found]).decode()
+                conditions.append("seq IN (SELECT value FROM json_each(:seqs))")
+                floor = 0
+            else:
+                floor = self._floor(db, filters.state, conditions, top, scan)
+            where = " AND ".join([*conditions, "seq >= :floor", "seq < :top"])
+            query = f"SELECT * FROM task_rows WHERE {where} ORDER BY seq DESC LIMIT :limit"  # noqa: S608 - no text from outside
+            rows = task_rows(db.execute(query, {**values, "floor": floor, "top": top, "limit": limit}))
+            if len(rows) == limit:
+                return Page(rows, rows[-1].seq)
+            oldest = db.execute("SELECT min(seq) FROM tasks").get
+            return Page(rows, floor if oldest is not None and oldest < floor else None)
+
+    def counts(self, queue: str | None = None) -> Counts:
+        """Read the kept counts."""
+        with self._moment() as db:
+            counts: Counts = {queue: dict.fromkeys(TaskState, 0)} if queue is not None else {}
+            for of, state, tasks in db.execute(_SQL["counts"]):
+                if queue is None or of == queue:
+                    counts.setdefault(of, dict.fromkeys(TaskState, 0))[TaskState(state)] = tasks
+            return counts
+
+    def leases(self) -> list[LeaseRow]:
+        """The open leases, oldest first."""
+        with self._moment() as db:
+            return lease_rows(db.execute(_SQL["leases"]))
+
+    def history(self, id: bytes) -> list[dict[str, Any]] | None:
+        """Decode the task's history."""
+        with self._moment() as db:
+            for (history,) in db.execute(_SQL["history"], (id,)):
+                try:
+                    return decode_history(history)
+                except ValueError as error:
+                    raise StoreDamaged(self._place.name, f"history of task {id.hex()}: {error}") from error
+            return None
+
+    def ended(self, before: Mapping[str, float], *, after: int | None = None, scan: int = 10_000) -> EndedPage:
+        """Look at the next `scan` rows, oldest first.
+
+        Tasks that ended long ago were created long ago, and seqs follow time: the walk is over where even the last row
+        looked at is younger than every time in `before`. So a walk does not cost what the store holds, only what may go
+        and what is kept beside it; and no index has to be kept for it while tasks end.
+        """
+        times = [before.get(state) for state in ("succeeded", "failed", "cancelled", "expired")]
+        with self._moment() as db:
+            rows = list(db.execute(_SQL["ended"], (after or 0, *times, scan)))
+        found = [Ended(*row[:5]) for row in rows if row[6]]
+        newest = max((time for time in times if time is not None), default=0.0)
+        if len(rows) < scan or rows[-1][5] >= newest:
+            return EndedPage(found, None)
+        return EndedPage(found, rows[-1][0])
+
+    def close(self) -> None:
+        """Close the connection."""
+        db, self._db = self._db, None
+        if db is not None:
+            db.close()
+
+    @contextmanager
+    def _moment(self) -> Iterator[apsw.Connection]:
+        """The connection, in a transaction, so that all it answers is of one moment."""
+        if self._db is None:
+            raise StoreClosed(self._place.name)
+        with translated(self._place.name):
+            self._db.execute("BEGIN")
+            try:
+                yield self._db
+            finally:
+                if self._db.in_transaction:
+                    self._db.execute("ROLLBACK")
+
+    @staticmethod
+    def _next_seq(db: apsw.Connection) -> int:
+        next_seq: int = db.execute("SELECT next_seq FROM store").get
+        return next_seq
+
+    @staticmethod
+    def _floor(db: apsw.Connection, state: str | None, conditions: list[str], top: int, scan: int) -> int:
+        """The seq down to which `scan` rows suffice; may add a condition that picks the index to walk."""
+        if state == TaskState.QUEUED and db.execute(_SQL["state_count"], (state,)).get <= scan:
+            # Few, perhaps far down: all of them by the lanes' index, then sorted. The plus keeps SQLite from walking by seq.
+            conditions[conditions.index("state = :state")] = "state = 'queued' AND +seq > 0"
+            return 0
+        if state is not None and state not in (TaskState.QUEUED, TaskState.SUCCEEDED):
+            conditions.append(_RARE)
+            below = f"SELECT seq FROM tasks WHERE state = ? AND {_RARE} AND seq < ? ORDER BY seq DESC LIMIT ?"  # noqa: S608 - our own text
+            floor: int | None = db.execute(f"SELECT min(seq) FROM ({below})", (state, top, scan)).get  # noqa: S608 - as above
+            return floor or 0
+        # The rows of the two common states lie close together; seqs without a row only make the walk shorter.
+        return max(0, top - scan)
+
+
+def _conditions(filters: Filters) -> tuple[list[str], dict[str, Any]]:
+    """What a row must be, in SQL, and the values in it."""
+    wanted = {
+        "state = :state": filters.state,
+        "name = :name": filters.name,
+        "queue = :queue": filters.queue,
+        "instr(tags, ',' || :tag || ',') > 0": filters.tag,
+        "created < :before": filters.before,
+    }
+    values: dict[str, Any] = {
+        "state": filters.state,
+        "name": filters.name,
+        "queue": filters.queue,
+        "tag": filters.tag,
+        "before": filters.before,
+    }
+    return [condition for condition, value in wanted.items() if value is not None], values
