@@ -1,0 +1,83 @@
+"""From what travels to what users see: tasks, results, errors."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from otpq.client.errors import NotSucceeded, TaskCancelled, TaskExpired, TaskFailed, TaskNotFound
+from otpq.task import HistoryEntry, Task, TaskError, TaskState
+from otpq.wire.messages import UNKNOWN
+from otpq.wire.values import unpack
+
+if TYPE_CHECKING:
+    from otpq.wire.messages import Outcome
+    from otpq.wire.verbs import TaskView
+
+__all__ = ["error_of", "task_of"]
+
+
+def error_of(outcome: Outcome) -> NotSucceeded | TaskNotFound | None:
+    """The error with which a task ended; None if it succeeded."""
+    if outcome.state == TaskState.SUCCEEDED:
+        return None
+    id = outcome.id.hex()
+    match outcome.state:
+        case TaskState.CANCELLED:
+            return TaskCancelled(id)
+        case TaskState.EXPIRED:
+            return TaskExpired(id)
+        case _ if outcome.state == UNKNOWN:
+            return TaskNotFound(id)
+        case _:
+            return TaskFailed(id, outcome.name, outcome.reason, _task_error(outcome.error))
+
+
+def task_of(view: TaskView) -> Task:
+    """The task as users see it."""
+    args, kwargs = unpack(view.payload) if view.payload else ((), {})
+    return Task(
+        id=view.id.hex(),
+        name=view.name,
+        args=tuple(args),
+        kwargs=kwargs,
+        queue=view.queue,
+        partition=view.partition,
+        priority=view.priority,
+        tags=tuple(view.tags),
+        title=view.title,
+        state=TaskState(view.state),
+        reason=view.reason,
+        attempt=view.attempt,
+        interruptions=view.interruptions,
+        progress=view.progress,
+        result=None if view.result is None else unpack(view.result),
+        error=_task_error(view.error),
+        parent=None if view.parent is None else view.parent.hex(),
+        created_at=_utc(view.created),
+        due_at=_utc(view.created if view.due is None else view.due),
+        started_at=None if view.started is None else _utc(view.started),
+        finished_at=None if view.finished is None else _utc(view.finished),
+        updated_at=_utc(view.updated),
+        history=_history(view.history),
+    )
+
+
+def _utc(seconds: float) -> datetime:
+    return datetime.fromtimestamp(seconds, UTC)
+
+
+def _task_error(packed: bytes | None) -> TaskError | None:
+    if packed is None:
+        return None
+    parts: list[Any] = unpack(packed)
+    return TaskError(*(str(part) for part in parts[:3]))
+
+
+def _history(packed: bytes) -> tuple[HistoryEntry, ...]:
+    return tuple(_entries.decode(packed)) if packed else ()
+
+
+_entries = msgspec.msgpack.Decoder(list[HistoryEntry])

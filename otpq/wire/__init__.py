@@ -1,0 +1,1 @@
+"""How clients and nodes talk: names, the cookie and its keys, messages, values, sockets. Knows no queue and no actor."""

@@ -1,0 +1,149 @@
+"""The verbs of `Query`: what each takes and answers. A new verb is two types and a line in `VERBS`."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Final, NamedTuple, TypeAlias
+
+import msgspec
+from msgspec import Meta
+
+from otpq.wire.messages import MAX_TASKS, Name, Packed, TaskId, Text
+
+__all__ = [
+    "VERBS",
+    "Affected",
+    "CancelTask",
+    "CountsOf",
+    "Facts",
+    "GetTasks",
+    "ListTasks",
+    "QueueName",
+    "Selector",
+    "TaskPage",
+    "TaskView",
+    "Verb",
+]
+
+MAX_PAGE: Final = 1_000
+
+Facts: TypeAlias = dict[str, Any]
+"""Names and plain values, for eyes and dashboards; keys are only added."""
+
+
+class Selector(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """Which tasks: those for which all that is given holds. Empty selects all."""
+
+    state: Text | None = None
+    name: Name | None = None
+    queue: Name | None = None
+    tag: Text | None = None
+    before: float | None = None
+    """Created before, seconds since the epoch."""
+    ids: Annotated[list[TaskId], Meta(max_length=MAX_TASKS)] | None = None
+
+
+class TaskView(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """A task as it is now: the columns of its row that users see, still packed. Sent as a map: it will grow."""
+
+    id: TaskId
+    name: Text
+    state: Text
+    queue: Text = "default"
+    priority: int = 5
+    created: float = 0.0
+    updated: float = 0.0
+    due: float | None = None
+    started: float | None = None
+    finished: float | None = None
+    expires: float | None = None
+    attempt: int = 0
+    interruptions: int = 0
+    reason: Text | None = None
+    tags: list[str] = []
+    title: str | None = None
+    key: str | None = None
+    parent: TaskId | None = None
+    progress: tuple[float, str] | None = None
+    """(fraction, message)."""
+    payload: Packed = b""
+    options: Packed = b""
+    result: Packed | None = None
+    error: Packed | None = None
+    history: Packed = b""
+    """MessagePack list of `HistoryEntry`, the whole life, oldest first; empty where only a page of many was asked for."""
+    partition: Text = ""
+
+
+class GetTasks(msgspec.Struct, frozen=True, array_like=True):
+    """Takes: up to 1,000 ids. Answered by the `TaskView`s of those that exist, in that order, without large results."""
+
+    ids: Annotated[list[TaskId], Meta(max_length=MAX_TASKS)]
+
+
+class ListTasks(msgspec.Struct, frozen=True, array_like=True):
+    """Takes: a selector, and which page. Newest first."""
+
+    selector: Selector = Selector()
+    limit: Annotated[int, Meta(ge=1, le=MAX_PAGE)] = 100
+    after: Text | None = None
+    """`TaskPage.next` of the page before."""
+
+
+class TaskPage(msgspec.Struct, frozen=True, array_like=True):
+    """Answers: a page of tasks."""
+
+    tasks: list[TaskView]
+    next: Text | None = None
+    """None on the last page."""
+
+
+class CountsOf(msgspec.Struct, frozen=True, array_like=True):
+    """Takes: a queue, or none for all. Answered by {queue: {state: n}}."""
+
+    queue: Name | None = None
+
+
+class CancelTask(msgspec.Struct, frozen=True, array_like=True):
+    """Takes: a task and the seconds it has to end by itself. Answered by 'cancelled', 'cancelling' or 'too_late'."""
+
+    id: TaskId
+    grace: Annotated[float, Meta(ge=0)] = 5.0
+
+
+class QueueName(msgspec.Struct, frozen=True, array_like=True):
+    """Takes: a queue."""
+
+    queue: Name
+
+
+class Affected(msgspec.Struct, frozen=True, array_like=True):
+    """Answers: how many tasks it was done to."""
+
+    count: int
+
+
+class Verb(NamedTuple):
+    """The types of a verb's body and of its answer's."""
+
+    takes: Any
+    answers: Any
+
+
+VERBS: Final[dict[str, Verb]] = {
+    "get": Verb(GetTasks, list[TaskView]),
+    "list": Verb(ListTasks, TaskPage),
+    "counts": Verb(CountsOf, dict[str, dict[str, int]]),
+    "cancel": Verb(CancelTask, str),
+    "cancel_all": Verb(Selector, Affected),
+    "retry": Verb(Selector, Affected),
+    "delete": Verb(Selector, Affected),
+    "purge": Verb(QueueName, Affected),
+    "pause": Verb(QueueName, Affected),
+    "resume": Verb(QueueName, Affected),
+    "queues": Verb(None, list[Facts]),
+    "handlers": Verb(None, list[Facts]),
+    "workers": Verb(None, list[Facts]),
+    "nodes": Verb(None, list[Facts]),
+    "health": Verb(None, Facts),
+    "stats": Verb(None, Facts),
+}

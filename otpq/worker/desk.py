@@ -1,0 +1,240 @@
+"""A pool's books, as a value: what it holds, what it keeps until it is committed, what it asks for.
+
+A lease's tasks are *open* while a worker has them. Then each is *kept*, as a result, or *returned*, until the queue server
+says that this is durable; or it is *interrupted*: nobody knows how it ended, and nothing is said of it. The core finds such
+a task by its absence: a lease that the pool held and holds no more is ended as one of which nobody can say what was started
+(uncharged at first, and right for at-most-once).
+
+A lease is held as long as anything of it is open, kept or returned. Batches are numbered by the queue server, and the
+numbers go on when the session is opened again: `received` tells a new one where to go on.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from typing import TYPE_CHECKING, Final
+
+from otpq.core.events import Demand, HandedBack, Results
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from otpq.core.effects import Dispatch
+    from otpq.core.events import Result
+    from otpq.worker.orders import Job
+
+__all__ = ["BATCHES", "Desk"]
+
+BATCHES: Final = 2
+"""How many batches a worker may have: one that runs and one in front of it, so that no child waits for the queue server."""
+
+_REMEMBERED: Final = 10_000
+"""Leases that are over and still known, so that a batch which is sent twice is not run twice."""
+
+
+class _Lease:
+    """What the pool has of one batch."""
+
+    __slots__ = ("id", "kept", "open", "returned", "slot")
+
+    def __init__(self, id: int, slot: int | None, jobs: Iterable[Job]) -> None:
+        self.id = id
+        self.slot = slot
+        self.open = {job.seq: job for job in jobs}
+        self.kept: dict[int, Result] = {}
+        self.returned: set[int] = set()
+
+    @property
+    def is_over(self) -> bool:
+        return not (self.open or self.kept or self.returned)
+
+
+class Desk:
+    """The books. Nothing here waits, sends or looks at a clock; what is to be said gathers in `flush`."""
+
+    def __init__(self, session: str) -> None:
+        self.session = session
+        self.is_closed = False
+        """Whether it asks for nothing any more."""
+        self._received = 0
+        self._leases: dict[int, _Lease] = {}
+        self._loads: dict[int, dict[int, None]] = {}
+        """Of each worker whose child is ready, the leases of which it has open tasks, the oldest first."""
+        self._over: dict[int, None] = {}
+        self._ghosts: set[int] = set()
+        """Leases that are over here and open at the queue server: to be held for one demand, and then no more."""
+        self._said: Demand | None = None
+        self._outbox: list[Results | HandedBack] = []
+
+    # --- the workers ------------------------------------------------------------------------------------------------
+
+    def worker_ready(self, slot: int) -> None:
+        """A worker's child takes tasks."""
+        self._loads.setdefault(slot, {})
+
+    def worker_paused(self, slot: int) -> None:
+        """A worker's child takes none now. What it had has been answered for, or will be."""
+        self._loads.pop(slot, None)
+
+    def worker_gone(self, slot: int, running: int | None) -> None:
+        """A worker ended and can answer no more; `running` is what its blackboard names.
+
+        That one is interrupted. What may run at most once is as well, since it may have run; the rest is handed back.
+        """
+        self.worker_paused(slot)
+        for lease in [lease for lease in self._leases.values() if lease.slot == slot and lease.open]:
+            seqs = [job.seq for job in lease.open.values() if job.seq == running or job.at_most_once]
+            self.interrupted(lease.id, seqs)
+            self.returned(lease.id, list(lease.open))
+
+    # --- batches, and what becomes of them --------------------------------------------------------------------------
+
+    def take(self, dispatch: Dispatch, jobs: Iterable[Job]) -> int | None:
+        """Enter a batch. The worker that is to run it; None if nothing of it is to be run.
+
+        It is not run if it came before, nor if there is no child for it now; then it is handed back.
+        """
+        id = dispatch.lease
+        self._received = max(self._received, dispatch.number)
+        if id in self._leases:
+            return None
+        if id in self._over:
+            self._ghosts.add(id)
+            return None
+        slot = None if self.is_closed else min(self._loads, key=lambda each: len(self._loads[each]), default=None)
+        lease = self._leases[id] = _Lease(id, slot, jobs)
+        if slot is None:
+            self.returned(id, list(lease.open))
+        else:
+            self._loads[slot][id] = None
+        return slot
+
+    def done(self, id: int, results: Sequence[Result]) -> None:
+        """Keep results. Those of tasks that are not open (any more) are a zombie's, and dropped."""
+        lease = self._leases.get(id)
+        fresh = [] if lease is None else [each for each in results if lease.open.pop(each.seq, None) is not None]
+        if lease is not None and fresh:
+            lease.kept.update((each.seq, each) for each in fresh)
+            self._outbox.append(Results(session=self.session, lease=id, results=fresh))
+            self._settle(lease)
+
+    def returned(self, id: int, seqs: Sequence[int]) -> None:
+        """Hand back tasks that were not started."""
+        lease = self._leases.get(id)
+        fresh = [] if lease is None else [seq for seq in seqs if lease.open.pop(seq, None) is not None]
+        if lease is not None and fresh:
+            lease.returned.update(fresh)
+            self._outbox.append(HandedBack(session=self.session, lease=id, seqs=tuple(fresh)))
+            self._settle(lease)
+
+    def interrupted(self, id: int, seqs: Iterable[int]) -> None:
+        """Let go of tasks of which nobody can tell how they ended."""
+        lease = self._leases.get(id)
+        if lease is not None:
+            for seq in seqs:
+                lease.open.pop(seq, None)
+            self._settle(lease)
+
+    def committed(self, id: int, seqs: Iterable[int]) -> None:
+        """What became of these is durable."""
+        lease = self._leases.get(id)
+        if lease is not None:
+            for seq in seqs:
+                lease.kept.pop(seq, None)
+                lease.returned.discard(seq)
+            self._settle(lease)
+
+    def stale(self, id: int, seqs: Sequence[int] = ()) -> tuple[int, ...]:
+        """The lease is not open to us for these tasks (none named: for all). Those that a worker has, and is to end."""
+        lease = self._leases.get(id)
+        if lease is None:
+            return ()
+        dropped = set(seqs) or {*lease.open, *lease.kept, *lease.returned}
+        at_work = tuple(seq for seq in lease.open if seq in dropped)
+        for seq in dropped:
+            lease.open.pop(seq, None)
+        self.committed(id, dropped)
+        return at_work
+
+    def _settle(self, lease: _Lease) -> None:
+        if not lease.open and lease.slot is not None:
+            self._loads.get(lease.slot, {}).pop(lease.id, None)
+        if lease.is_over and self._leases.pop(lease.id, None) is not None:
+            self._over[lease.id] = None
+            if len(self._over) > _REMEMBERED:
+                del self._over[next(iter(self._over))]
+
+    # --- what is said -----------------------------------------------------------------------------------------------
+
+    def flush(self) -> list[Results | HandedBack]:
+        """What is to be said of tasks since the last call, in its order."""
+        outbox, self._outbox = self._outbox, []
+        return outbox
+
+    def repeat(self) -> list[Results | HandedBack]:
+        """All that is kept, to be said again: whoever listened may have forgotten it."""
+        self._outbox = []
+        again: list[Results | HandedBack] = []
+        for lease in self._leases.values():
+            if lease.kept:
+                again.append(Results(session=self.session, lease=lease.id, results=list(lease.kept.values())))
+            if lease.returned:
+                again.append(HandedBack(session=self.session, lease=lease.id, seqs=tuple(lease.returned)))
+        return again
+
+    def demand(self, *, again: bool = False) -> Demand | None:
+        """What the pool asks for, if that is not what it said last, or `again`. Nothing once it is closed."""
+        if self.is_closed:
+            return None
+        wanted = sum(max(0, BATCHES - len(load)) for load in self._loads.values())
+        demand = Demand(
+            session=self.session,
+            asked=self._received + wanted,
+            received=self._received,
+            held=(*self._leases, *self._ghosts),
+        )
+        self._ghosts.clear()
+        if demand == self._said and not again:
+            return None
+        self._said = demand
+        return demand
+
+    # --- looking in -------------------------------------------------------------------------------------------------
+
+    @property
+    def held(self) -> tuple[int, ...]:
+        """The leases of which something is open, kept or returned."""
+        return tuple(self._leases)
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether everything is durable, or nobody's."""
+        return not self._leases
+
+    def surplus(self) -> dict[int, tuple[int, tuple[int, ...]]]:
+        """Batches that wait behind another while workers have nothing: by lease, the worker and its open tasks.
+
+        As many as there are such workers at most. A batch was put where there was room; what runs before it may take longer
+        than anybody could know.
+        """
+        idle = sum(not load for load in self._loads.values())
+        behind = [(next(reversed(load)), slot) for slot, load in self._loads.items() if len(load) >= BATCHES]
+        return {id: (slot, tuple(self._leases[id].open)) for id, slot in behind[:idle]}
+
+    def slot_of(self, id: int) -> int | None:
+        """The worker that has the lease's open tasks, if there are any."""
+        lease = self._leases.get(id)
+        return lease.slot if lease is not None and lease.open else None
+
+    def job(self, lease: int, seq: int) -> Job | None:
+        """An open task."""
+        entry = self._leases.get(lease)
+        return None if entry is None else entry.open.get(seq)
+
+    def open_by_slot(self) -> dict[int, set[int]]:
+        """The open tasks of each worker."""
+        found: defaultdict[int, set[int]] = defaultdict(set)
+        for lease in self._leases.values():
+            if lease.slot is not None:
+                found[lease.slot].update(lease.open)
+        return found

@@ -1,0 +1,1 @@
+"""How tasks run inside a child: one file for each way."""

@@ -1,0 +1,126 @@
+"""Run tasks one at a time, in the child's main thread: the executor `process`."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+import time
+from types import CoroutineType
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+import msgpack
+
+from otpq.worker.deadline import boottime_ns
+from otpq.worker.packets import Item, Outcome, Packet
+from otpq.worker.values import pack_error, pack_value
+
+if TYPE_CHECKING:
+    import asyncio
+    from collections.abc import Callable, Mapping
+
+    from otpq.worker.blackboard import Slot
+    from otpq.worker.loading import Definition
+    from otpq.worker.outbox import Outbox
+
+__all__ = ["Convert", "ProcessExecutor"]
+
+Convert: TypeAlias = "Callable[[Definition, list[Any], dict[str, Any]], tuple[list[Any], dict[str, Any]]]"
+"""Makes of plain arguments those that the handler's annotations ask for; raises where they do not fit."""
+
+_QUICK = 0.0005
+"""Seconds. Results are held back only behind tasks of handlers whose latest run was shorter, so that they are not late."""
+
+
+class NoHandler(LookupError):
+    """The app has no handler of this name."""
+
+
+class ProcessExecutor:
+    """Runs packets. Nothing that a handler raises leaves it, only the loss of the node (`OSError`)."""
+
+    def __init__(
+        self, tasks: Mapping[str, Definition], slot: Slot, outbox: Outbox, convert: Convert | None = None
+    ) -> None:
+        """`convert` is a hook; None passes the arguments on as they came."""
+        self._tasks = tasks
+        self._slot = slot
+        self._outbox = outbox
+        self._convert = convert
+        self._quick: set[str] = set()
+        self._runner: asyncio.Runner | None = None
+        self.is_finishing = False
+        """Set by whoever wants the child to end: the task that runs is the last, the others are handed back."""
+        self.is_forked = False
+        """Whether this is a copy of the child that a handler made with `os.fork`."""
+
+    def run(self, packet: Packet) -> None:
+        """Run its tasks in their order; their results go to the outbox."""
+        outbox, slot, quick, lease = self._outbox, self._slot, self._quick, packet.lease
+        for item in packet.items:
+            now_ns = boottime_ns()
+            if item.name not in quick or outbox.is_due(now_ns):
+                outbox.flush()
+            if self.is_finishing:
+                outbox.add(lease, item.seq, Outcome.RETURNED, b"", 0.0, 0.0, now_ns)
+                continue
+            started = time.time()
+            slot.begin(item.seq, lease, item.id, item.attempt, started, now_ns)
+            outcome, value = self._run(item)
+            slot.end()
+            finished = time.time()
+            outbox.add(lease, item.seq, outcome, value, started, finished, now_ns)
+            self._learn(item.name, finished - started)
+
+    def _learn(self, name: str, seconds: float) -> None:
+        if seconds > _QUICK:
+            self._quick.discard(name)
+        elif name not in self._quick:
+            self._quick.add(name)
+
+    def _run(self, item: Item) -> tuple[Outcome, bytes]:
+        try:
+            value = self._call(item)
+            if self.is_forked:
+                self._end_fork(None)
+            return Outcome.SUCCEEDED, pack_value(value)
+        except NoHandler as error:
+            return Outcome.NO_HANDLER, pack_error(error)
+        except BaseException as error:  # noqa: BLE001 - this is the border: sys.exit and Ctrl-C of a handler stop here
+            if self.is_forked:
+                self._end_fork(error)
+            return Outcome.FAILED, pack_error(error)
+
+    def _call(self, item: Item) -> object:
+        definition = self._tasks.get(item.name)
+        if definition is None:
+            raise NoHandler(f"the app has no handler {item.name!r}")
+        args, kwargs = msgpack.unpackb(item.payload, timestamp=3, strict_map_key=False)
+        if self._convert is not None:
+            args, kwargs = self._convert(definition, args, kwargs)
+        value = definition.handler(*args, **kwargs)
+        return self._await(value) if type(value) is CoroutineType else value
+
+    def _await(self, coroutine: CoroutineType[Any, Any, Any]) -> object:
+        """Run it in the loop of this child, always the same, so that connections can outlive a task."""
+        if self._runner is None:
+            import asyncio  # 40 ms, and only a child with an `async def` pays them
+
+            self._runner = asyncio.Runner()
+        return self._runner.run(coroutine)
+
+    def _end_fork(self, error: BaseException | None) -> None:
+        """A handler forked and the copy came back out of the handler: it must not live on as a second child."""
+        code: object = 0 if error is None else 1
+        if isinstance(error, SystemExit):
+            code = 0 if error.code is None else error.code
+        elif error is not None:
+            sys.excepthook(type(error), error, error.__traceback__)
+        with contextlib.suppress(BaseException):
+            sys.stdout.flush()
+        os._exit(code if isinstance(code, int) else 1)
+
+    def close(self) -> None:
+        """End the loop, if there is one; what still runs in it is cancelled."""
+        if self._runner is not None:
+            self._runner.close()

@@ -1,0 +1,76 @@
+"""Find the user's app: by module, or by file where it lives in a program that was run as `__main__`."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol, cast
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from types import ModuleType
+
+__all__ = ["MAIN_ALIAS", "AppError", "AppLike", "Definition", "load_app"]
+
+MAIN_ALIAS = "__otpq_main__"
+"""The name under which a program's file is loaded, so that its `if __name__ == "__main__":` stays shut."""
+
+
+class AppError(Exception):
+    """The reference to the app leads nowhere; the message says what it should be."""
+
+
+class Definition(Protocol):
+    """What a child needs of a handler's definition."""
+
+    @property
+    def handler(self) -> Callable[..., Any]:
+        """The function, plain or `async def`."""
+
+
+class AppLike(Protocol):
+    """What a child needs of an app."""
+
+    @property
+    def tasks(self) -> Mapping[str, Definition]:
+        """The definitions by name."""
+
+
+def load_app(reference: str) -> AppLike:
+    """The app that `package.module:attribute` or `/path/of/file.py:attribute` means.
+
+    Raises:
+        AppError: There is no such file or attribute, or it is no app.
+        BaseException: Whatever the user's module raises when it is imported.
+    """
+    where, colon, attribute = reference.rpartition(":")
+    if not colon or not where or not attribute:
+        raise AppError(f"{reference!r} is no reference to an app; 'package.module:app' or '/path/file.py:app' would be")
+    module = _load_file(Path(where)) if where.endswith(".py") else importlib.import_module(where)
+    found: object = module
+    for name in attribute.split("."):
+        try:
+            found = getattr(found, name)
+        except AttributeError as error:
+            raise AppError(f"{reference!r}: {where} has no {attribute!r}") from error
+    if not hasattr(found, "tasks"):
+        raise AppError(f"{reference!r} is {type(found).__name__}, no app: it has no 'tasks'")
+    return cast("AppLike", found)
+
+
+def _load_file(path: Path) -> ModuleType:
+    spec = importlib.util.spec_from_file_location(MAIN_ALIAS, path)
+    if spec is None or spec.loader is None or not path.is_file():
+        raise AppError(f"{path} is no Python file that can be loaded; the app is named like '/path/file.py:app'")
+    module = importlib.util.module_from_spec(spec)
+    # Before it runs, as an import would: dataclasses and annotations look their module up.
+    sys.modules[MAIN_ALIAS] = module
+    try:
+        spec.loader.exec_module(module)
+    except BaseException as error:
+        # A one-file program came to `otpq.start`, which is not for its children: what it has defined by then is its app.
+        if not getattr(error, "ends_loading", False):
+            raise
+    return module

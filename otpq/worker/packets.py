@@ -1,0 +1,125 @@
+"""What passes between a node and a child: the grammar, and how each side packs its part. MessagePack throughout.
+
+To the child, one *packet* for each task or millisecond of work (`task_pipe.py` carries it):
+
+    packet  = [lease, [item, ...]]                      no item: finish what you have and end
+    item    = [seq, id, name, attempt, options, payload]
+              int, 16 bytes, str, int, bytes (MessagePack map), bytes (MessagePack [args, kwargs])
+
+An item is packed once, by the queue server, and joined into packets as bytes; only the child opens it.
+
+On a stream of frames (`frames.py`), first one frame to the child, `Greeting`, then frames from it:
+
+    ["ready", pid, [handler name, ...]]                 the app is loaded
+    ["refused", error]                                  it could not be; the child ends
+    ["results", lease, [result, ...]]
+    result  = [seq, outcome, value, started, finished]
+              int, Outcome, bytes, float, float (wall clock; both 0 for what was not run)
+    value   = the packed result (SUCCEEDED), or an error
+    error   = MessagePack [type, message, traceback] as bytes
+
+Values stay packed on their way to the store. New fields go at the end; whoever reads must allow for more than it knows.
+This side of the file imports msgpack alone, as every child does; the node reads the frames with `reports.py`.
+"""
+
+from __future__ import annotations
+
+from enum import IntEnum
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import msgpack
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+__all__ = [
+    "FINISH",
+    "Greeting",
+    "Item",
+    "Outcome",
+    "Packet",
+    "pack_item",
+    "pack_packet",
+    "pack_results",
+    "unpack_packet",
+]
+
+
+class Outcome(IntEnum):
+    """What became of a task, as the child saw it."""
+
+    SUCCEEDED = 0
+    FAILED = 1
+    """It was run and ended by an exception, sys.exit included, or its result cannot be packed."""
+    NO_HANDLER = 2
+    """The app has no handler of that name. It was not run."""
+    RETURNED = 3
+    """Handed back: the child was asked to finish before the task's turn came. It was not run."""
+
+
+class Item(NamedTuple):
+    """One task on its way to a child."""
+
+    seq: int
+    id: bytes
+    name: str
+    attempt: int
+    options: bytes
+    payload: bytes
+
+
+class Packet(NamedTuple):
+    """A few tasks under one lease, as the child reads them."""
+
+    lease: int
+    items: list[Item]
+
+
+class Greeting(NamedTuple):
+    """The first that a child hears."""
+
+    app: str
+    """`package.module:attribute`, or `/path/of/file.py:attribute`."""
+    blackboard: str
+    slot: int
+    path: list[str]
+    """What `sys.path` is to be."""
+    portable: bool = False
+
+    def pack(self) -> bytes:
+        """As a map, so that fields can be added."""
+        return bytes(msgpack.packb(self._asdict()))
+
+    @classmethod
+    def unpack(cls, content: bytes) -> Greeting:
+        """What `pack` packed; fields that this version does not know are left out."""
+        fields: dict[str, Any] = msgpack.unpackb(content)
+        return cls(**{name: value for name, value in fields.items() if name in cls._fields})
+
+
+def pack_item(item: Item) -> bytes:
+    """One item, as the queue server keeps and sends it."""
+    return bytes(msgpack.packb(item))
+
+
+def pack_packet(lease: int, items: Sequence[bytes]) -> bytes:
+    """A packet of items that are packed already: a header and a join, about 0.1 us an item."""
+    packer = msgpack.Packer()
+    return b"".join((packer.pack_array_header(2), packer.pack(lease), packer.pack_array_header(len(items)), *items))
+
+
+FINISH = pack_packet(0, [])
+"""The packet that asks a child to end when it has done what came before."""
+
+
+def unpack_packet(content: bytes | bytearray | memoryview) -> Packet:
+    """The child's reading of a packet."""
+    lease, items = msgpack.unpackb(content)
+    return Packet(lease, [Item(*fields[:6]) for fields in items])
+
+
+def pack_results(lease: int, results: Iterable[bytes], count: int) -> bytes:
+    """The frame's content for `count` results, each packed already."""
+    packer = msgpack.Packer()
+    head = (packer.pack_array_header(3), packer.pack("results"), packer.pack(lease), packer.pack_array_header(count))
+    return b"".join((*head, *results))

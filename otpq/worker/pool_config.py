@@ -1,0 +1,54 @@
+"""PoolConfig: all settings of one pool, passed down to its workers."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path  # noqa: TC003 - part of what a reader of the class sees at run time
+
+__all__ = ["PoolConfig"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PoolConfig:
+    """What a pool is to be."""
+
+    node: str
+    incarnation: str
+    directory: Path
+    """The node's; the blackboard is a file in it."""
+    app: str
+    """`package.module:attribute`, or `/path/of/file.py:attribute`."""
+    size: int
+    """How many workers, of one child each."""
+    name: str = "default"
+    queues: tuple[str, ...] = ("default",)
+    path: tuple[str, ...] = ()
+    """What goes first into the children's `sys.path`."""
+    grace: float = 30.0
+    """Seconds that running tasks have to end in a drain, unless it says otherwise."""
+    silence: float = 5.0
+    """Seconds that a child may be stopped while it has tasks; twice that it may begin none of them."""
+    load_timeout: float = 60.0
+    """Seconds that a child may take to load the app."""
+    beat: float = 1.0
+    """Seconds between two signs of life."""
+
+    @property
+    def session(self) -> str:
+        """The pool's name with the queue server."""
+        return f"{self.node}/{self.incarnation}/{self.name}"
+
+    @property
+    def pool(self) -> str:
+        """The name under which the pool is registered."""
+        return f"pool {self.name}"
+
+    @property
+    def warden(self) -> str:
+        """As `pool`, of its warden."""
+        return f"warden {self.name}"
+
+    @property
+    def blackboard(self) -> Path:
+        """Its file, which a later incarnation finds by this one's name."""
+        return self.directory / f"{self.name}.{self.incarnation}.blackboard"

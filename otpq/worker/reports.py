@@ -1,0 +1,63 @@
+"""What a child says, as the node reads it: typed and checked, since a child runs code that is not ours."""
+
+from __future__ import annotations
+
+from typing import TypeAlias
+
+import msgspec
+
+from otpq.worker.packets import Outcome  # noqa: TC001 - msgspec reads the annotations at run time
+
+__all__ = ["Ready", "Refused", "Report", "ReportError", "Result", "Results", "read_report"]
+
+
+class ReportError(ValueError):
+    """The child sent something that the grammar does not allow; the message names where. It should be killed."""
+
+
+class Result(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """What became of one task."""
+
+    seq: int
+    outcome: Outcome
+    value: bytes
+    """The packed result, or the packed error."""
+    started: float
+    finished: float
+
+
+class Ready(msgspec.Struct, frozen=True, array_like=True, tag="ready"):
+    """The app is loaded; packets will be read."""
+
+    pid: int
+    handlers: tuple[str, ...]
+
+
+class Refused(msgspec.Struct, frozen=True, array_like=True, tag="refused"):
+    """The app could not be loaded."""
+
+    error: bytes
+
+
+class Results(msgspec.Struct, frozen=True, array_like=True, tag="results"):
+    """What became of some tasks of one lease, in the order they ended."""
+
+    lease: int
+    results: tuple[Result, ...]
+
+
+Report: TypeAlias = Ready | Refused | Results
+
+_decoder: msgspec.msgpack.Decoder[Report] = msgspec.msgpack.Decoder(Report)
+
+
+def read_report(content: bytes) -> Report:
+    """One frame of a child.
+
+    Raises:
+        ReportError: It is none.
+    """
+    try:
+        return _decoder.decode(content)
+    except msgspec.MsgspecError as error:
+        raise ReportError(str(error)) from error

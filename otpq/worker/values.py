@@ -1,0 +1,123 @@
+"""Pack what handlers return and raise, so that it always arrives: exactly, or with an exact reason why not."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import msgpack
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from types import TracebackType
+
+__all__ = ["UnpackableResult", "pack_error", "pack_value"]
+
+MAX_MESSAGE = 10_000
+"""Characters of an error's message, and `MAX_TRACEBACK` of its traceback, that are kept: the begin and the end."""
+MAX_TRACEBACK = 60_000
+
+_OUTSIDE = ("otpq.worker.", "asyncio.")
+"""Modules between the child's loop and a handler, whose frames tell its author nothing."""
+
+_LAST_RESORT: bytes = msgpack.packb(["MemoryError", "no memory was left to record the error", ""])
+
+
+class UnpackableResult(TypeError):
+    """The handler returned what cannot be sent; the message names the place in the value, and what stands there."""
+
+
+_packer = msgpack.Packer(datetime=True)
+
+
+def pack_value(value: object, fallback: Callable[[object], object] | None = None) -> bytes:
+    """`value` in MessagePack.
+
+    Args:
+        value: What a handler returned.
+        fallback: Gives the plain form of what MessagePack does not know (UUID, dataclass and so on), or raises TypeError.
+
+    Raises:
+        UnpackableResult: A part of it has no form.
+    """
+    try:
+        return bytes(_packer.pack(value) if fallback is None else msgpack.packb(value, datetime=True, default=fallback))
+    except Exception as error:  # noqa: BLE001 - whatever a user's __iter__ or number does; all is recorded
+        _packer.reset()
+        raise UnpackableResult(_reason(value, fallback, error)) from None  # its frames are ours, not the user's
+
+
+def _reason(value: object, fallback: Callable[[object], object] | None, error: Exception) -> str:
+    try:
+        for path, part in _leaves(value, "result", depth=0):
+            try:
+                msgpack.packb(part, datetime=True, default=fallback)
+            except Exception as why:  # noqa: BLE001
+                return f"{path} is {_name(type(part))}: {_text_of(why)}"
+    except Exception:  # noqa: BLE001, S110 - a container that cannot even be walked; the first error then has to do
+        pass
+    return f"result is {_name(type(value))}: {_text_of(error)}"
+
+
+_MAX_DEPTH = 400  # MessagePack's own limit is 511; below it, the nesting itself is what is wrong
+
+
+def _leaves(value: object, path: str, *, depth: int) -> Iterator[tuple[str, object]]:
+    """The parts of `value` that hold no others, each with its path; of a map, its keys too."""
+    if depth > _MAX_DEPTH:
+        return
+    if isinstance(value, dict):
+        for key, part in value.items():
+            yield f"a key of {path}", key
+            yield from _leaves(part, f"{path}[{_short(key)}]", depth=depth + 1)
+    elif isinstance(value, (list, tuple)):
+        for index, part in enumerate(value):
+            yield from _leaves(part, f"{path}[{index}]", depth=depth + 1)
+    else:
+        yield path, value
+
+
+def _short(key: object) -> str:
+    try:
+        return repr(key)[:100]
+    except Exception:  # noqa: BLE001
+        return f"<{_name(type(key))}>"
+
+
+def pack_error(error: BaseException) -> bytes:
+    """`error` as MessagePack [type, message, traceback], whatever its class does; the outer frames, ours, left out."""
+    try:
+        trace = error.__traceback__
+        while trace is not None and trace.tb_frame.f_globals.get("__name__", "").startswith(_OUTSIDE):
+            trace = trace.tb_next
+        fields = [_name(type(error)), _cut(_text_of(error), MAX_MESSAGE), _cut(_traceback(error, trace), MAX_TRACEBACK)]
+        # Lone surrogates have no UTF-8; they are shown, not refused.
+        return bytes(msgpack.packb([text.encode("utf-8", "backslashreplace").decode() for text in fields]))
+    except MemoryError:
+        return _LAST_RESORT
+
+
+def _name(cls: type) -> str:
+    return cls.__qualname__ if cls.__module__ == "builtins" else f"{cls.__module__}.{cls.__qualname__}"
+
+
+def _text_of(error: BaseException) -> str:
+    try:
+        return str(error)
+    except BaseException as second:  # noqa: BLE001 - __str__ is the user's code
+        return f"<its __str__ raised {_name(type(second))}>"
+
+
+def _traceback(error: BaseException, trace: TracebackType | None) -> str:
+    import traceback  # 5 ms, and a child that never fails never pays them
+
+    try:
+        return "".join(traceback.format_exception(type(error), error, trace))
+    except BaseException as second:  # noqa: BLE001 - __notes__, __cause__ or a source line can be the user's code
+        return f"<the traceback could not be written: {_name(type(second))}>"
+
+
+def _cut(text: str, limit: int) -> str:
+    if len(text) <= limit:
+        return text
+    half = limit // 2
+    return f"{text[:half]}\n... {len(text) - 2 * half} characters left out ...\n{text[-half:]}"

@@ -1,0 +1,183 @@
+from __future__ import annotations
+
+import asyncio
+import socket
+from typing import TYPE_CHECKING
+
+import pytest
+
+from otpq.client.aio import AsyncClient, connect_async
+from otpq.client.calls import Call
+from otpq.client.errors import (
+    ClientClosed,
+    CookieRefused,
+    NodeUnreachable,
+    NotAnswered,
+    QueueFull,
+    TaskCancelled,
+    TaskFailed,
+    WaitTimeout,
+)
+from otpq.client.questions import Selector
+from otpq.task import TaskState
+from otpq.wire.cookie import Cookie
+from otpq.wire.messages import Refusal
+from tests.integration.client.fake_server import LONG, FakeServer
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+    from pathlib import Path
+
+    Run = Callable[[Callable[[AsyncClient], Awaitable[None]]], None]
+
+
+@pytest.fixture
+def run(server: FakeServer, cookie_file: Path) -> Run:
+    """Runs a coroutine function with a connected client."""
+
+    def run(body: Callable[[AsyncClient], Awaitable[None]]) -> None:
+        async def main() -> None:
+            async with connect_async(server.name, cookie_file=cookie_file) as client:
+                await body(client)
+
+        asyncio.run(main(), debug=True)
+
+    return run
+
+
+def test_submit_and_get(run: Run) -> None:
+    async def body(client: AsyncClient) -> None:
+        handle = await client.submit(Call("ok", (1,)))
+        assert await handle.get(LONG) == 1
+        assert await handle == 1
+        assert await (await client.submit_task("ok", 2)).get(LONG) == 2
+        assert len(await (await client.submit_task({"job": "big"})).get(LONG)) == 100_000
+        with pytest.raises(TaskFailed, match="no such user"):
+            await (await client.submit_task("fail"))
+
+    run(body)
+
+
+def test_many_at_once_travel_together(run: Run, server: FakeServer) -> None:
+    async def body(client: AsyncClient) -> None:
+        handles = await asyncio.gather(*(client.submit(Call("ok", (i,))) for i in range(2_000)))
+        assert await asyncio.gather(*(handle.get(LONG) for handle in handles)) == list(range(2_000))
+        assert sum(server.sizes) == 2_000
+        assert max(server.sizes) > 1
+
+    run(body)
+
+
+def test_submit_many_tells_which_were_accepted(run: Run, server: FakeServer) -> None:
+    server.refuse = Refusal(0, "queue_full", "full", facts={"queue": "default", "size": 5})
+
+    async def body(client: AsyncClient) -> None:
+        assert len(await client.submit_many(Call("ok") for _ in range(1_200))) == 1_200
+        calls = [*(Call("ok", (i,)) for i in range(1_000)), Call("refused"), *(Call("ok", (i,)) for i in range(999))]
+        with pytest.raises(QueueFull) as caught:
+            await client.submit_many([*calls, Call("ok", (7,))])
+        assert [await handle for handle in caught.value.handles] == [*range(1_000), 7]
+
+    run(body)
+
+
+def test_a_handle_tells_of_its_last_refresh(run: Run, server: FakeServer) -> None:
+    async def body(client: AsyncClient) -> None:
+        handle = await client.submit(Call("waits"))
+        assert str(handle.state) == "None"
+        assert (await handle.refresh()).name == "waits"
+        assert [handle.state, handle.ready, handle.progress] == [TaskState.QUEUED, False, None]
+        await asyncio.to_thread(server.finish, handle.id, 3)
+        assert handle.state is TaskState.QUEUED
+        await handle.refresh()
+        assert (handle.successful, handle.failed) == (True, False)
+        assert await client.handle(handle.id) == 3
+
+    run(body)
+
+
+def test_waiting(run: Run) -> None:
+    async def body(client: AsyncClient) -> None:
+        handles = [await client.submit(Call(name, (1,))) for name in ("ok", "fail", "waits")]
+        assert [str(task.state) for task in await client.wait(handles[:2], LONG)] == ["succeeded", "failed"]
+        with pytest.raises(WaitTimeout) as caught:
+            await client.wait(handles, 0.01)
+        assert caught.value.pending == handles[2:]
+        with pytest.raises(WaitTimeout):
+            await handles[2].get(0.01)
+        assert await handles[2].cancel() == "cancelled"
+        with pytest.raises(TaskCancelled):
+            await handles[2]
+
+    run(body)
+
+
+def test_asking(run: Run) -> None:
+    async def body(client: AsyncClient) -> None:
+        await client.submit_many([Call("ok") for _ in range(15)])
+        page = await client.tasks(limit=10)
+        assert len(await client.tasks(limit=10, after=page.next)) == 5
+        assert len([task async for task in client.iter_tasks(Selector(state="succeeded"))]) == 15
+        assert (await client.counts())["default"]["succeeded"] == 15
+        assert (
+            await client.retry(Selector())
+            == await client.delete(Selector())
+            == await client.cancel_all(Selector())
+            == 15
+        )
+        assert await client.purge("a") == await client.pause("a") == await client.resume("a") == 15
+        assert (await client.health())["status"] == "serving"
+        assert await client.stats() == {"tasks": 15}
+        assert await client.queues() == await client.handlers() == await client.workers() == await client.nodes() == []
+
+    run(body)
+
+
+def test_a_cancelled_waiter_leaves_nothing_behind(run: Run, server: FakeServer) -> None:
+    async def body(client: AsyncClient) -> None:
+        handle = await client.submit(Call("waits"))
+        waiting = asyncio.create_task(handle.get())
+        await asyncio.sleep(0)
+        waiting.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await waiting
+        await asyncio.to_thread(server.finish, handle.id, 1)
+        assert await handle.get(LONG) == 1
+
+    run(body)
+
+
+def test_a_server_that_does_not_answer(run: Run, server: FakeServer) -> None:
+    async def body(client: AsyncClient) -> None:
+        server.is_mute = True
+        with pytest.raises(NotAnswered):
+            await client.submit(Call("ok"), timeout=0.02)
+
+    run(body)
+
+
+def test_a_closed_client_tells_those_who_wait(server: FakeServer, cookie_file: Path) -> None:
+    async def main() -> None:
+        async with connect_async(server.name, cookie_file=cookie_file) as client:
+            waiting = asyncio.create_task((await client.submit(Call("waits"))).get())
+            await asyncio.sleep(0)
+        with pytest.raises(ClientClosed):
+            await waiting
+
+    asyncio.run(main())
+
+
+def test_a_node_that_is_not_there(cookie_file: Path, server: FakeServer, tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+    other = tmp_path / "other"
+    Cookie.new().write(other, replace=False)
+
+    async def connect_to(address: str, seconds: float, cookie_file: Path) -> None:
+        async with connect_async(address, seconds, cookie_file=cookie_file):
+            pass
+
+    with pytest.raises(NodeUnreachable, match="nothing listens"):
+        asyncio.run(connect_to(f"a@127.0.0.1:{port}", 0.05, cookie_file))
+    with pytest.raises(CookieRefused):
+        asyncio.run(connect_to(server.name, LONG, other))

@@ -1,0 +1,73 @@
+"""A queue server on a free port, a client beside it, and a pool that is the test itself."""
+
+from __future__ import annotations
+
+import socket
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import msgpack
+
+from otpq.client.client import Client, connect
+from otpq.core import effects as ef
+from otpq.core import events as ev
+from otpq.otp import Attached, Cast, Pid, cast
+from otpq.queue.messages import OpenPool
+from otpq.queue.queue_server import QueueServer
+from otpq.store.url import open_store
+from otpq.wire.cookie import Cookie
+from otpq.wire.listener import Listener
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+SESSION = "a@127.0.0.1/1/default"
+
+
+class Bench:
+    """The queue server of a test, restarted at will over the same store."""
+
+    def __init__(self, directory: Path, me: Attached) -> None:
+        self.me = me
+        self.cookie_file = directory / "cookie"
+        self.cookie = Cookie.ensure(self.cookie_file)
+        self.url = str(directory / "store.db")
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            self.port = free.getsockname()[1]
+        self.name = f"a@127.0.0.1:{self.port}"
+        self.open_store: Callable[[], Any] = partial(open_store, self.url)
+        self.server = self.start()
+
+    def start(self) -> Pid:
+        listen = partial(Listener, f"tcp://127.0.0.1:{self.port}", self.cookie)
+        self.server = QueueServer.start(
+            self.open_store, listen, "a@127.0.0.1", "1", name="queue_server", registry=self.me.registry
+        )
+        return self.server
+
+    def connect(self) -> Client:
+        return connect(self.name, cookie_file=self.cookie_file)
+
+    def open_pool(self) -> None:
+        opened = ev.SessionOpened(session=SESSION, node="a@127.0.0.1", incarnation="1", queues=("default",))
+        cast(self.server, OpenPool(self.me.pid, opened))
+
+    def ask(self, batches: int) -> None:
+        cast(self.server, ev.Demand(session=SESSION, asked=batches))
+
+    def effect(self, kind: type[Any], timeout: float = 10.0) -> Any:
+        """The next effect of a kind that the server casts to the pool."""
+        while True:
+            message = self.me.receive(timeout)
+            if isinstance(message, Cast) and isinstance(message.request, kind):
+                return message.request
+
+    def succeed(self, dispatch: ef.Dispatch) -> None:
+        """Give each task its arguments back as its result."""
+        results: list[ev.Result] = [
+            ev.Succeeded(seq=row.seq, result=msgpack.packb(msgpack.unpackb(row.payload)[0]), started=1.0, finished=2.0)
+            for row in dispatch.rows
+        ]
+        cast(self.server, ev.Results(session=SESSION, lease=dispatch.lease, results=results))

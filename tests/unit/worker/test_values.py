@@ -1,0 +1,106 @@
+import datetime as dt
+import uuid
+
+import msgpack
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from otpq.worker.values import MAX_MESSAGE, MAX_TRACEBACK, UnpackableResult, pack_error, pack_value
+
+plain = st.recursive(
+    st.none() | st.booleans() | st.integers(-(2**63), 2**64 - 1) | st.floats(allow_nan=False) | st.text() | st.binary(),
+    lambda part: st.lists(part) | st.dictionaries(st.text(), part),
+)
+
+
+@given(plain)
+def test_plain_values_arrive_as_they_are(value: object) -> None:
+    assert msgpack.unpackb(pack_value(value)) == value
+
+
+def test_an_aware_datetime_arrives() -> None:
+    moment = dt.datetime(2026, 11, 21, 5, tzinfo=dt.UTC)
+    assert msgpack.unpackb(pack_value(moment), timestamp=3) == moment
+
+
+@pytest.mark.parametrize(
+    ("value", "message"),
+    [
+        (object(), "result is object: can not serialize"),
+        ([1, {"a": [object()]}], r"result[1]['a'][0] is object"),
+        ({"a": ({1, 2},)}, "result['a'][0] is set"),
+        ({object: 1}, "a key of result is type"),
+        ([2**64], "result[0] is int"),
+        (["\ud800"], "result[0] is str"),
+        (dt.datetime(2026, 1, 1), "result is datetime.datetime"),  # noqa: DTZ001 - that is the point
+    ],
+)
+def test_what_has_no_form_is_refused_with_its_path(value: object, message: str) -> None:
+    with pytest.raises(UnpackableResult) as caught:
+        pack_value(value)
+    assert message in str(caught.value)
+    assert pack_value(1) == b"\x01"  # the packer is clean again
+
+
+def test_what_cannot_even_be_looked_at_is_refused_all_the_same() -> None:
+    class Hostile(dict[str, object]):
+        def items(self) -> object:  # type: ignore[override]
+            raise RuntimeError("no")
+
+        def __repr__(self) -> str:
+            raise RuntimeError("no")
+
+    with pytest.raises(UnpackableResult, match="result"):
+        pack_value(Hostile(a=object()))
+    deep: list[object] = []
+    for _ in range(2000):
+        deep = [deep]
+    with pytest.raises(UnpackableResult, match="result is list"):
+        pack_value(deep)
+
+
+def test_the_fallback_gives_the_plain_form() -> None:
+    def plain_form(value: object) -> object:
+        if isinstance(value, uuid.UUID):
+            return str(value)
+        raise TypeError("no plain form")
+
+    some = uuid.uuid4()
+    assert msgpack.unpackb(pack_value([some], plain_form)) == [str(some)]
+    with pytest.raises(UnpackableResult, match=r"result\[1\] is object: no plain form"):
+        pack_value([some, object()], plain_form)
+
+
+def packed(error: BaseException) -> list[str]:
+    try:
+        raise error  # noqa: TRY301 - so that it has a traceback
+    except BaseException as caught:  # noqa: BLE001
+        fields: list[str] = msgpack.unpackb(pack_error(caught))
+        return fields
+
+
+def test_an_error_has_its_type_message_and_traceback() -> None:
+    kind, message, trace = packed(ValueError("no"))
+    assert (kind, message) == ("ValueError", "no")
+    assert trace.startswith("Traceback")
+    assert trace.endswith("ValueError: no\n")
+
+
+def test_long_texts_keep_their_begin_and_end() -> None:
+    _, message, trace = packed(ValueError("a" + "x" * 10**6 + "z"))
+    assert message.startswith("a")
+    assert message.endswith("z")
+    assert len(message) < MAX_MESSAGE + 100
+    assert len(trace) < MAX_TRACEBACK + 100
+
+
+def test_an_error_that_cannot_be_printed_is_recorded() -> None:
+    class Mute(Exception):
+        def __str__(self) -> str:
+            raise KeyboardInterrupt
+
+    kind, message, _ = packed(Mute())
+    assert kind.endswith("Mute")
+    assert "KeyboardInterrupt" in message
+    assert packed(ValueError("\udcff"))[1] == "\\udcff"
