@@ -20,8 +20,8 @@ def test_ci_runs_exactly_the_test_line_of_the_readme() -> None:
 
 def test_the_readme_has_one_line_that_ends_in_running_otpq() -> None:
     (line,) = [line for line in lines_of("README.md") if line.startswith("python3 -m venv") and "[dev]" not in line]
-    program = line.split()[-1]
-    assert (ROOT / program).is_file()
+    assert line.endswith("&& .venv/bin/otpq demo")
+    assert "otpq" in tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["scripts"]
 
 
 def test_every_file_that_the_readme_links_to_exists() -> None:

@@ -1,0 +1,243 @@
+"""App: the handlers of a program, by name. Making one and decorating functions starts nothing and connects to nothing.
+
+Every child imports this file, so what only a client needs is imported where it is used.
+"""
+
+from __future__ import annotations
+
+import sys
+from functools import update_wrapper
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, Final, Generic, ParamSpec, Self, TypeVar, cast, overload
+
+from otpq import program
+from otpq.errors import BadOption, UsageError
+from otpq.reference import public_name, reference_to
+from otpq.task import DEFAULTS, Options
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine, Mapping
+    from typing import Unpack
+
+    from otpq.client.calls import Call
+    from otpq.embedded import Node
+    from otpq.task import Task
+    from otpq.typed import CallOptions, HandlerOptions, TaskDecorator, TypedAsyncHandle, TypedHandle
+
+__all__ = ["App", "AsyncHandler", "BaseHandler", "Handler"]
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+_DEFAULT: Final = "@default"  # otpq.client.calls.DEFAULT_HANDLER, which costs a child the whole wire to import
+_NAME_BYTES: Final = 255
+_CO_COROUTINE: Final = 0x80  # inspect.CO_COROUTINE; inspect takes a child longer to import than this file
+
+
+class BaseHandler(Generic[P, R]):
+    """A function that runs tasks, the name they have, and the options they get unless told otherwise."""
+
+    name: str
+    handler: Callable[P, Any]
+    defaults: Options
+    """The options in force for its calls."""
+
+    def __init__(self, name: str, handler: Callable[P, Any], defaults: Options) -> None:
+        update_wrapper(cast("Any", self), handler)
+        self.name = name
+        self.handler = handler
+        self.defaults = defaults
+
+    def submit(self, *args: P.args, **kwargs: P.kwargs) -> TypedHandle[R]:
+        """Submit a task that calls this handler, on the program's client; when this returns, it is durable.
+
+        Raises:
+            OtpqError: As `Client.submit` does.
+        """
+        return cast("TypedHandle[R]", program.client().submit(self.s(*args, **kwargs)))
+
+    async def asubmit(self, *args: P.args, **kwargs: P.kwargs) -> TypedAsyncHandle[R]:
+        """As `submit`, without blocking the event loop."""
+        client = await program.async_client()
+        return cast("TypedAsyncHandle[R]", await client.submit(self.s(*args, **kwargs)))
+
+    def s(self, *args: P.args, **kwargs: P.kwargs) -> Call:
+        """The call as a value: for `submit_many`, or to be submitted elsewhere."""
+        from otpq.client.calls import Call
+
+        call = Call(self.name, args, kwargs)
+        if self.defaults is not DEFAULTS:
+            call.options = self.defaults
+        return call
+
+    def si(self, *args: P.args, **kwargs: P.kwargs) -> Call:
+        """As `s`; in a workflow, the call takes no result of those before it."""
+        return self.s(*args, **kwargs)
+
+    def options(self, **options: Unpack[CallOptions]) -> Self:
+        """This handler with other options: `resize.options(priority='high').submit(path)`. It itself stays as it is.
+
+        Raises:
+            UnknownOption: There is no such option; the message has the nearest.
+            BadOption: A value cannot be right, or is one of the handler as a whole.
+        """
+        whole = options.get("max_concurrency")
+        if whole is not None:
+            raise BadOption("max_concurrency", whole, "it is set where the handler is defined")
+        return type(self)(self.name, self.handler, self.defaults.with_(**options))
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self.name}>"
+
+
+class Handler(BaseHandler[P, R]):
+    """A plain function as a handler: call it, and it runs here; `submit` it, and it runs in a child."""
+
+    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
+        """Run it here and now, as if it were no handler."""
+        return cast("R", self.handler(*args, **kwargs))
+
+
+class AsyncHandler(BaseHandler[P, R]):
+    """An `async def` function as a handler."""
+
+    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> Coroutine[Any, Any, R]:
+        """Its coroutine, as if it were no handler."""
+        return cast("Coroutine[Any, Any, R]", self.handler(*args, **kwargs))
+
+
+class App:
+    """The handlers of a program.
+
+    Keep it in a variable of a module, so that children find it. `name` is for people, and names the node of `otpq.start`.
+    """
+
+    def __init__(self, name: str | None = None) -> None:
+        self._module: str = sys._getframe(1).f_globals.get("__name__", "__main__")  # noqa: SLF001 - as `logging` does
+        self._name = name
+        self._tasks: dict[str, BaseHandler[..., Any]] = {}
+
+    @property
+    def name(self) -> str:
+        """Its name; unless one was given, that of its module."""
+        return self._name or public_name(self._module).rpartition(".")[2]
+
+    @property
+    def tasks(self) -> Mapping[str, BaseHandler[..., Any]]:
+        """The handlers by name."""
+        return MappingProxyType(self._tasks)
+
+    @property
+    def reference(self) -> str:
+        """Where a child finds this app: 'package.module:attribute' or '/path/of/file.py:attribute'.
+
+        Raises:
+            BadApp: No child could: it was typed into a prompt, or has no name in its module.
+        """
+        return reference_to(self, self._module)
+
+    # ------------------------------------------------------------ handlers
+
+    # A coroutine function is a function that returns a coroutine, so the overloads overlap; the first that fits is meant.
+    @overload
+    def task(self, function: Callable[P, Coroutine[Any, Any, R]], /) -> AsyncHandler[P, R]: ...  # type: ignore[overload-overlap]
+    @overload
+    def task(self, function: Callable[P, R], /) -> Handler[P, R]: ...
+    @overload
+    def task(self, *, name: str | None = None, **options: Unpack[HandlerOptions]) -> TaskDecorator: ...
+
+    def task(self, *function: Any, name: str | None = None, **options: Any) -> Any:
+        """Make a function a handler: `@app.task`, or `@app.task(name='email.send', retries=5)`.
+
+        Its name is `module.function` unless one is given.
+
+        Raises:
+            UsageError: The name cannot be one or is taken, or an option is wrong (`UnknownOption`, `BadOption`).
+        """
+        defaults = Options.of(**options) if options else DEFAULTS
+
+        def decorate(function: Callable[..., Any]) -> BaseHandler[..., Any]:
+            return self._register(_name_of(function) if name is None else name, function, defaults)
+
+        return decorate(*function) if function else decorate
+
+    @overload
+    def default(self, function: Callable[P, Coroutine[Any, Any, R]], /) -> AsyncHandler[P, R]: ...  # type: ignore[overload-overlap]
+    @overload
+    def default(self, function: Callable[P, R], /) -> Handler[P, R]: ...
+
+    def default(self, function: Callable[..., Any], /) -> Any:
+        """Make a function the handler of the maps that name no job; it gets the map as its one argument."""
+        return self._register(_DEFAULT, function, DEFAULTS)
+
+    def register_task(
+        self, name: str, handler: Callable[..., Any], **options: Unpack[HandlerOptions]
+    ) -> BaseHandler[..., Any]:
+        """Make `handler` the one that runs the tasks called `name`; as `task`, in one line."""
+        return self._register(name, handler, Options.of(**options) if options else DEFAULTS)
+
+    def _register(self, name: str, function: Callable[..., Any], defaults: Options) -> BaseHandler[..., Any]:
+        _check(name, function)
+        there = self._tasks.get(name)
+        if there is not None and not _is_same(there.handler, function):
+            raise UsageError(f"this app already has a handler {name!r}, {there.handler!r}; give one of them a name=")
+        made = _class_for(function)(name, function, defaults)
+        self._tasks[name] = made
+        return made
+
+    # ------------------------------------------------------------ tasks
+
+    def create_task(self, name: str, payload: Any, **options: Unpack[CallOptions]) -> TypedHandle[Any]:
+        """Submit a task with `payload` as its one argument.
+
+        Raises:
+            OtpqError: As `Client.submit` does.
+        """
+        from otpq.client.calls import Call
+
+        known = self._tasks.get(name)
+        call = Call(name, (payload,), **options) if known is None else known.options(**options).s(payload)
+        return cast("TypedHandle[Any]", program.client().submit(call))
+
+    def get_task_status(self, id: str) -> Task:
+        """The task as it is now.
+
+        Raises:
+            TaskNotFound: There is none with this id.
+        """
+        return program.client().get_task_status(id)
+
+    def start_task_workers(self) -> Node:
+        """A node with this app's workers, until the program ends: `otpq.start(app)`."""
+        from otpq.embedded import start
+
+        return start(self)
+
+    def __repr__(self) -> str:
+        return f"<App {self.name}: {', '.join(self._tasks) or 'no handlers'}>"
+
+
+def _class_for(function: Callable[..., Any]) -> type[BaseHandler[..., Any]]:
+    code = getattr(function, "__code__", None)
+    return AsyncHandler if code is not None and code.co_flags & _CO_COROUTINE else Handler
+
+
+def _name_of(function: Callable[..., Any]) -> str:
+    own = getattr(function, "__name__", "<unnamed>")
+    if not own.isidentifier():
+        raise UsageError(f"{function!r} has no name of its own; give it one: app.task(name='...')")
+    return f"{public_name(function.__module__)}.{own}"
+
+
+def _check(name: object, function: object) -> None:
+    if not isinstance(name, str) or not name or not name.isprintable() or len(name.encode()) > _NAME_BYTES:
+        raise UsageError(f"{name!r} is no name of a handler; it is printable text of 1 to {_NAME_BYTES} bytes")
+    if isinstance(function, BaseHandler):
+        raise UsageError(f"{function!r} is a handler already; register its function, `.handler`")
+    if not callable(function):
+        raise UsageError(f"the handler of {name!r} is {function!r}, which cannot be called")
+
+
+def _is_same(old: Callable[..., Any], new: Callable[..., Any]) -> bool:
+    """Whether `new` is a new edition of `old`: its module was loaded again, or its cell run again in a notebook."""
+    return all(getattr(old, part, old) == getattr(new, part, new) for part in ("__module__", "__qualname__"))

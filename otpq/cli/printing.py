@@ -1,0 +1,120 @@
+"""How values look on a terminal. Pure functions from values to text, and `put`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+    from datetime import datetime
+
+    from otpq.task import HistoryEntry, Task
+
+__all__ = ["counts_table", "facts_lines", "put", "put_json", "table", "task_lines", "tasks_table"]
+
+
+def put(value: object) -> None:
+    """Print a text as it is, and any other value as a program would write it."""
+    typer.echo(value if isinstance(value, str) else _json(value).decode())
+
+
+def put_json(value: object) -> None:
+    """Print a value as JSON."""
+    typer.echo(_json(value).decode())
+
+
+def _json(value: object) -> bytes:
+    import msgspec
+
+    return msgspec.json.encode(value)
+
+
+def table(head: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
+    """Columns as wide as their widest word."""
+    lines = [[str(cell) for cell in row] for row in (head, *rows)]
+    widths = [max(len(line[i]) for line in lines) for i in range(len(head))]
+    return "\n".join(
+        "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in lines
+    )
+
+
+def tasks_table(tasks: Sequence[Task]) -> str:
+    """A line a task."""
+    if not tasks:
+        return "no tasks"
+    rows = [
+        (task.id, task.state, task.attempt, task.queue, _time(task.created_at), _shown_name(task)) for task in tasks
+    ]
+    return table(("ID", "STATE", "ATTEMPT", "QUEUE", "CREATED", "NAME"), rows)
+
+
+def task_lines(task: Task) -> str:
+    """Everything about one task."""
+    facts: dict[str, object] = {
+        "id": task.id,
+        "name": _shown_name(task),
+        "state": task.state + (f" ({task.reason})" if task.reason else ""),
+        "queue": f"{task.queue}, priority {task.priority}",
+        "attempt": f"{task.attempt}" + (f", interrupted {task.interruptions} times" if task.interruptions else ""),
+        "arguments": _call(task),
+        "tags": ", ".join(task.tags),
+        "progress": "" if task.progress is None else f"{task.progress[0]:.0%} {task.progress[1]}".rstrip(),
+        "result": "" if task.result is None else _json(task.result).decode(),
+        "error": "" if task.error is None else f"{task.error.type}: {task.error.message}",
+        "parent": task.parent or "",
+        "created": _time(task.created_at),
+        "due": _time(task.due_at),
+        "started": _time(task.started_at),
+        "finished": _time(task.finished_at),
+    }
+    lines = [f"{name + ':':<12}{fact}" for name, fact in facts.items() if fact]
+    if task.history:
+        lines += ["history:", *(f"  {_step(entry)}" for entry in task.history)]
+    if task.error is not None and task.error.traceback:
+        lines += ["", task.error.traceback.rstrip()]
+    return "\n".join(lines)
+
+
+def counts_table(counts: Mapping[str, Mapping[str, int]]) -> str:
+    """A line a queue, a column a state."""
+    if not counts:
+        return "no tasks"
+    states = list(next(iter(counts.values())))
+    return table(
+        ("QUEUE", *map(str.upper, states)),
+        [(queue, *(of[state] for state in states)) for queue, of in sorted(counts.items())],
+    )
+
+
+def facts_lines(facts: Mapping[str, Any]) -> str:
+    """A line a fact."""
+    return "\n".join(
+        f"{name}: {fact if isinstance(fact, str) else _json(fact).decode()}" for name, fact in facts.items()
+    )
+
+
+def _shown_name(task: Task) -> str:
+    return task.name if task.title is None else f"{task.name} ({task.title})"
+
+
+def _call(task: Task) -> str:
+    words = [_json(arg).decode() for arg in task.args]
+    words += [f"{name}={_json(arg).decode()}" for name, arg in task.kwargs.items()]
+    return ", ".join(words)
+
+
+def _step(entry: HistoryEntry) -> str:
+    from datetime import UTC, datetime
+
+    place = " ".join(str(part) for part in (entry.node, entry.worker, entry.pid) if part is not None)
+    source = "" if entry.source is None else f"{entry.source} -> "
+    parts = [f"{_time(datetime.fromtimestamp(entry.time, UTC))}  {source}{entry.target}"]
+    parts += [f"({entry.reason})"] if entry.reason else []
+    parts += [f"on {place}"] if place else []
+    return " ".join(parts)
+
+
+def _time(time: datetime | None) -> str:
+    return "" if time is None else time.astimezone().isoformat(sep=" ", timespec="milliseconds")

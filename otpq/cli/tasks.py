@@ -1,0 +1,93 @@
+"""The commands about tasks."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from otpq.cli.options import AsJson, CookieFile, NodeOption, open_client, pairs, value
+from otpq.cli.printing import counts_table, put, put_json, task_lines, tasks_table
+
+__all__ = ["cancel", "counts", "list_", "show", "submit"]
+
+TaskId = Annotated[str, typer.Argument(metavar="ID", help="The task's id, 32 hexadecimal digits.")]
+
+
+def submit(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="The handler's name.")],
+    args: Annotated[list[str] | None, typer.Argument(metavar="[ARG]...", help="JSON; what is none is text.")] = None,
+    *,
+    kw: Annotated[list[str] | None, typer.Option(metavar="K=V", help="A keyword argument; again for more.")] = None,
+    option: Annotated[
+        list[str] | None, typer.Option("--option", "-o", metavar="K=V", help="Such as priority=high or delay=60.")
+    ] = None,
+    wait: Annotated[bool, typer.Option("--wait", help="Wait for the end and print the result.")] = False,
+    timeout: Annotated[float | None, typer.Option(help="Seconds to wait at most.")] = None,
+    as_json: AsJson = False,
+    node: NodeOption = None,
+    cookie_file: CookieFile = None,
+) -> None:
+    """Submit a task and print its id."""
+    from otpq.client.calls import Call
+
+    call = Call(name, [value(arg) for arg in args or ()], pairs(kw or ()), **pairs(option or ()))
+    with open_client(node, cookie_file) as client:
+        handle = client.submit(call)
+        if not wait:
+            put_json({"id": handle.id}) if as_json else put(handle.id)
+            return
+        result = handle.get(timeout)
+    put_json({"id": handle.id, "result": result}) if as_json else put(result)
+
+
+def list_(
+    *,
+    state: Annotated[str | None, typer.Option(help="Only those in this state.")] = None,
+    name: Annotated[str | None, typer.Option(help="Only those of this handler.")] = None,
+    queue: Annotated[str | None, typer.Option(help="Only those of this queue.")] = None,
+    tag: Annotated[str | None, typer.Option(help="Only those with this tag.")] = None,
+    limit: Annotated[int, typer.Option(help="How many at most, up to 1000.")] = 20,
+    as_json: AsJson = False,
+    node: NodeOption = None,
+    cookie_file: CookieFile = None,
+) -> None:
+    """List tasks, the newest first."""
+    from otpq.client.questions import Selector
+
+    selector = Selector(state=state, name=name, queue=queue, tag=tag)
+    with open_client(node, cookie_file) as client:
+        page = client.tasks(selector, limit=limit)
+    put_json(list(page)) if as_json else put(tasks_table(page))
+
+
+def show(id: TaskId, *, as_json: AsJson = False, node: NodeOption = None, cookie_file: CookieFile = None) -> None:
+    """Show all there is to know about a task."""
+    with open_client(node, cookie_file) as client:
+        task = client.get_task_status(id)
+    put_json(task) if as_json else put(task_lines(task))
+
+
+def counts(
+    *,
+    queue: Annotated[str | None, typer.Option(help="Only this queue.")] = None,
+    as_json: AsJson = False,
+    node: NodeOption = None,
+    cookie_file: CookieFile = None,
+) -> None:
+    """Count the tasks by queue and state."""
+    with open_client(node, cookie_file) as client:
+        found = client.counts(queue)
+    put_json(found) if as_json else put(counts_table(found))
+
+
+def cancel(
+    id: TaskId,
+    *,
+    grace: Annotated[float, typer.Option(help="Seconds that it has to end by itself, if it runs.")] = 5.0,
+    node: NodeOption = None,
+    cookie_file: CookieFile = None,
+) -> None:
+    """End a task; prints 'cancelled', 'cancelling' or 'too_late'."""
+    with open_client(node, cookie_file) as client:
+        put(client.cancel(id, grace))

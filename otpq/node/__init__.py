@@ -1,0 +1,1 @@
+"""One otpq program: its settings, its supervision tree, its life from `ready` to the last child's end."""

@@ -1,0 +1,70 @@
+"""NodeConfig: all settings of a node, checked once, passed down; nothing below reads the environment or a file."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from otpq.errors import BadOption
+from otpq.store.url import parse_url
+from otpq.wire.node_name import NodeName
+
+__all__ = ["DEFAULT_NAME", "NodeConfig", "default_directory"]
+
+DEFAULT_NAME = "otpq@127.0.0.1"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NodeConfig:
+    """What `otpq node` and `otpq.start` are told.
+
+    Raises:
+        BadOption: A setting cannot be right.
+    """
+
+    name: NodeName = field(default_factory=lambda: NodeName.parse(DEFAULT_NAME))
+    app: str | None = None
+    """Where the children find the user's app: `package.module:attribute` or `/path/file.py:attribute`; None: no workers."""
+    path: tuple[str, ...] = ()
+    """What goes first into the children's `sys.path`."""
+    workers: int = field(default_factory=lambda: os.cpu_count() or 1)
+    queues: tuple[str, ...] = ("default",)
+    directory: Path | None = None
+    """Store, cookie-less state, blackboards, tombstones. Default: ~/.otpq/NAME."""
+    store: str | None = None
+    """A store URL. Default: `store.db` in the directory."""
+    cookie_file: Path | None = None
+    """Default: ~/.otpq/cookie, made at the first start."""
+    grace: float = 30.0
+    """Seconds that running tasks have to end after TERM before they are handed back."""
+
+    def __post_init__(self) -> None:
+        if isinstance(self.workers, bool) or not isinstance(self.workers, int) or self.workers < 0:
+            raise BadOption("workers", self.workers, "a whole number, 0 or more")
+        if not self.queues or not all(isinstance(queue, str) and queue for queue in self.queues):
+            raise BadOption("queues", self.queues, "one or more names")
+        if not isinstance(self.grace, int | float) or not self.grace >= 0:
+            raise BadOption("grace", self.grace, "seconds, 0 or more")
+        if self.store is not None:
+            parse_url(self.store)
+
+    @property
+    def place(self) -> Path:
+        """The node's directory."""
+        return default_directory(self.name) if self.directory is None else self.directory
+
+    @property
+    def store_url(self) -> str:
+        """The store's URL."""
+        return str(self.place / "store.db") if self.store is None else self.store
+
+    @property
+    def cookie(self) -> Path:
+        """The cookie's file."""
+        return Path("~/.otpq/cookie").expanduser() if self.cookie_file is None else self.cookie_file
+
+
+def default_directory(name: NodeName) -> Path:
+    """Where a node keeps its things unless told otherwise."""
+    return Path("~/.otpq").expanduser() / str(name)

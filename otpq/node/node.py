@@ -1,0 +1,203 @@
+"""run_node: a node in this process, from its supervision tree to its last child's end.
+
+Node (one_for_one)
+├── QueueServer          core, store, socket; the node leads
+└── Pool tree            warden, workers with their children, the pool that feeds them
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import sys
+import threading
+from contextlib import contextmanager
+from functools import partial
+from typing import TYPE_CHECKING, Any, Final
+
+from otpq.client.address import ADDRESS_FILE
+from otpq.errors import OtpqError, StoreError, UsageError
+from otpq.faults import arm
+from otpq.node.past import deaths_in, new_incarnation
+from otpq.otp import (
+    CallFailed,
+    ChildSpec,
+    Crash,
+    Exit,
+    FailedToStartChild,
+    Pid,
+    Reason,
+    Shutdown,
+    StartFailed,
+    Supervisor,
+    attach,
+    is_alive,
+    send,
+    stop,
+)
+from otpq.queue.queue_server import QueueServer
+from otpq.store.errors import StoreTaken
+from otpq.store.url import open_store
+from otpq.wire.cookie import BadCookie, Cookie
+from otpq.wire.listener import AddressTaken, Listener
+from otpq.worker.pool import Pool, PoolConfig, pool_tree
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from otpq.node.config import NodeConfig
+    from otpq.otp import Attached
+
+__all__ = ["EXIT_CODES", "run_node"]
+
+logger = logging.getLogger("otpq.node")
+
+EXIT_CODES: Final[tuple[tuple[type[BaseException], int], ...]] = (
+    (StoreTaken, 4),
+    (AddressTaken, 4),
+    (BadCookie, 5),
+    (StoreError, 3),
+    (UsageError, 2),
+)
+"""The exit code for an error at the start; the first that fits. Anything else is 1."""
+
+SWITCH_INTERVAL: Final = 0.0005
+"""Seconds after which a Python thread lets another run: at the default, 5 ms, a busy one would starve the queue server."""
+
+_DRAIN, _END = "drain", "end"
+
+
+def run_node(config: NodeConfig, *, announce: Callable[[str], None]) -> int:
+    """Run a node until it is told to end (TERM, INT, the end of its parent); gives its exit code.
+
+    The first signal drains: nothing new starts, what runs has `config.grace` seconds, the rest is handed back uncharged. A
+    second one ends at once, and loses nothing.
+
+    Args:
+        config: What it is to be.
+        announce: Called once, when it serves, with the line `ready NAME ADDRESS`.
+    """
+    arm(os.environ.get("OTPQ_FAULT", ""))
+    sys.setswitchinterval(SWITCH_INTERVAL)
+    config.place.mkdir(mode=0o700, parents=True, exist_ok=True)
+    cookie = Cookie.ensure(config.cookie)
+    with attach("node", trap_exit=True) as me, _signals(me.pid):
+        try:
+            tree = _start(config, cookie)
+        except StartFailed as failed:
+            raise _root(failed.reason, failed) from None
+        file = config.place / ADDRESS_FILE
+        file.write_text(f"{config.name} {os.getpid()}", encoding="utf-8")
+        try:
+            announce(f"ready {config.name} {config.name.address}")
+            return _live(config, me, tree)
+        finally:
+            file.unlink(missing_ok=True)
+
+
+def _start(config: NodeConfig, cookie: Cookie) -> Pid:
+    incarnation = new_incarnation()
+    name = config.name.plain
+    queue_server = ChildSpec(
+        id="queue_server",
+        start=partial(
+            QueueServer.start_link,
+            partial(open_store, config.store_url),
+            partial(Listener, config.name.address, cookie),
+            name,
+            incarnation,
+            deaths_in(config.place, name),
+            name="queue_server",
+        ),
+        shutdown=10.0,
+    )
+    specs = [queue_server]
+    if config.app is not None and config.workers:
+        specs.append(pool_tree(_pool_config(config, name, incarnation)))
+    # Five restarts in ten seconds: a store or a socket that is broken for a moment is worth some tries, and what does
+    # not mend in that time is for the operator, or for whoever restarts the program.
+    return Supervisor.start_link(specs, max_restarts=5, max_seconds=10.0, name="node")
+
+
+def _pool_config(config: NodeConfig, name: str, incarnation: str) -> PoolConfig:
+    assert config.app is not None  # noqa: S101 - for the type checker
+    return PoolConfig(
+        node=name,
+        incarnation=incarnation,
+        directory=config.place,
+        name="default",
+        queues=config.queues,
+        size=config.workers,
+        app=config.app,
+        path=config.path,
+        grace=config.grace,
+    )
+
+
+def _live(config: NodeConfig, me: Attached, tree: Pid) -> int:
+    drain: threading.Thread | None = None
+    while True:
+        try:
+            message = me.receive(timeout=3600.0)
+        except TimeoutError:
+            continue
+        match message:
+            case Exit(pid, reason) if pid is tree:
+                if drain is not None:
+                    return 0
+                logger.error("the node gives up: %r", reason)
+                return 1
+            case _ if message == _DRAIN and drain is None:
+                logger.info("draining: nothing new starts; %s s for what runs", config.grace)
+                drain = threading.Thread(target=_drain, args=(config, me, tree), name="otpq-drain", daemon=True)
+                drain.start()
+            case _ if message in (_DRAIN, _END):
+                logger.warning("ending at once")
+                return 0
+            case _:
+                logger.warning("the node drops %r", message)
+
+
+def _drain(config: NodeConfig, me: Attached, tree: Pid) -> None:
+    pool = me.registry.whereis("pool default")
+    try:
+        if pool is not None:
+            Pool.drain(pool, config.grace)
+        stop(tree, Shutdown())
+    except CallFailed as gone:
+        logger.warning("drain: %s", gone)
+        send(me.pid, _END)
+
+
+@contextmanager
+def _signals(node: Pid) -> Iterator[None]:
+    """TERM and INT, and the end of the parent that gave OTPQ_PARENT_FD, as messages to the node."""
+    told = iter([_DRAIN])
+
+    def tell(*_: Any) -> None:
+        if is_alive(node):
+            node.process.put(next(told, _END))  # a SimpleQueue's put may be interrupted by itself
+
+    before = {which: signal.signal(which, tell) for which in (signal.SIGTERM, signal.SIGINT)}
+    parent = os.environ.pop("OTPQ_PARENT_FD", None)
+    if parent is not None:
+        threading.Thread(target=_watch_parent, args=(int(parent), tell), name="otpq-parent", daemon=True).start()
+    try:
+        yield
+    finally:
+        for which, handler in before.items():
+            signal.signal(which, handler)
+
+
+def _watch_parent(descriptor: int, tell: Callable[[], None]) -> None:
+    while os.read(descriptor, 1):
+        pass
+    tell()
+
+
+def _root(reason: Reason, fallback: BaseException) -> BaseException:
+    """The error at the bottom of a failed start."""
+    while isinstance(reason, Shutdown) and isinstance(reason.detail, FailedToStartChild):
+        reason = reason.detail.reason
+    return reason.error if isinstance(reason, Crash) else OtpqError(f"{fallback}")

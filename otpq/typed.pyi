@@ -1,0 +1,58 @@
+# Types for checkers and editors alone: nothing here exists when a program runs.
+
+from collections.abc import Callable, Coroutine, Generator, Sequence
+from datetime import datetime, timedelta
+from typing import Any, Generic, Literal, ParamSpec, Protocol, TypeAlias, TypedDict, TypeVar, overload
+
+from otpq.app import AsyncHandler, Handler
+from otpq.client.handle import AsyncTaskHandle, TaskHandle
+
+_P = ParamSpec("_P")
+_R = TypeVar("_R")
+
+Seconds: TypeAlias = float | timedelta
+Errors: TypeAlias = str | type[BaseException] | Sequence[str | type[BaseException]]
+
+# The options of one call; `otpq.task.Options` says what each means.
+class CallOptions(TypedDict, total=False):
+    queue: str
+    partition: str
+    priority: int | Literal["low", "normal", "high"]
+    delay: Seconds
+    eta: datetime | None
+    expires: Seconds | datetime | None
+    retries: int
+    retry_delay: Seconds
+    backoff: float
+    max_delay: Seconds
+    jitter: float
+    retry_on: Errors | None
+    no_retry_on: Errors
+    timeout: Seconds | None
+    soft_timeout: Seconds | None
+    memory: float | str | None
+    tags: Sequence[str]
+    title: str | None
+    unique: str | None
+    idempotency_key: str | None
+    at_most_once: bool
+
+# The options of a handler: those of its calls, and what holds for all of them together.
+class HandlerOptions(CallOptions, total=False):
+    max_concurrency: int | None
+
+# What `@app.task(...)` is before it meets its function.
+class TaskDecorator(Protocol):
+    @overload
+    def __call__(self, function: Callable[_P, Coroutine[Any, Any, _R]], /) -> AsyncHandler[_P, _R]: ...  # type: ignore[overload-overlap]
+    @overload
+    def __call__(self, function: Callable[_P, _R], /) -> Handler[_P, _R]: ...
+
+# A handle whose task returns that type.
+class TypedHandle(TaskHandle, Generic[_R]):
+    def get(self, timeout: float | None = None) -> _R: ...
+
+# An asyncio handle whose task returns that type.
+class TypedAsyncHandle(AsyncTaskHandle, Generic[_R]):
+    async def get(self, timeout: float | None = None) -> _R: ...  # noqa: ASYNC109 - as the one it stands for
+    def __await__(self) -> Generator[Any, None, _R]: ...

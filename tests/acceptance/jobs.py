@@ -1,0 +1,50 @@
+"""The app of the acceptance tests; copied to the home of each."""
+
+import asyncio
+import os
+import time
+from pathlib import Path
+
+import otpq
+
+app = otpq.App("jobs")
+place = Path(os.environ.get("JOBS_PLACE", "."))
+
+
+@app.task(name="add")
+def add(a: int, b: int) -> int:
+    return a + b
+
+
+@app.task(name="later")
+async def later(value: str) -> str:
+    await asyncio.sleep(0)
+    return value
+
+
+@app.task(name="fail", retries=0)
+def fail(text: str) -> None:
+    raise ValueError(text)
+
+
+@app.task(name="wait_for", retry_delay=0.05)
+def wait_for(name: str) -> str:
+    """Run until the file is there; tell by another that it runs."""
+    place.joinpath(f"{name}.begun").touch()
+    while not place.joinpath(name).exists():
+        time.sleep(0.01)
+    return name
+
+
+@app.task(name="note")
+def note(n: int) -> int:
+    """Leave a line, whole or not at all, for each run."""
+    descriptor = os.open(place / "notes", os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
+    os.write(descriptor, f"{n}\n".encode())
+    os.close(descriptor)
+    return n
+
+
+@app.default
+def any_map(payload: dict[str, object]) -> list[str]:
+    return sorted(payload)

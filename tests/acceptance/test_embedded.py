@@ -1,0 +1,107 @@
+"""`otpq.start`: programs of one file, with a node of their own."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from tests.acceptance.conftest import Stage
+
+ROOT = Path(__file__).parents[2]
+LONG = 60.0
+
+PROGRAM = """
+import os, sys
+import otpq
+
+app = otpq.App()
+
+@app.task
+def add(a, b):
+    return a + b
+
+if __name__ == "__main__":
+    {body}
+"""
+
+
+def program(stage: Stage, body: str) -> Path:
+    file = stage.home / "shop.py"
+    file.write_text(PROGRAM.format(body=body.replace("\n", "\n    ")))
+    return file
+
+
+def is_alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    return True
+
+
+def test_a_program_of_one_file_runs_its_tasks(stage: Stage) -> None:
+    file = program(stage, "with otpq.start(app, workers=1) as node:\n    print(node.name, add.submit(1, 2).get(60))")
+    said = stage.python(file)
+    assert (said.returncode, said.stdout) == (0, "shop@127.0.0.1 3\n"), said.stderr
+
+
+def test_a_program_of_one_file_without_a_guard_runs_too(stage: Stage) -> None:
+    file = program(stage, "with otpq.start(app, workers=1):\n    print(add.submit(1, 2).get(60))")
+    file.write_text(file.read_text().replace('if __name__ == "__main__":', "if True:"))
+    said = stage.python(file)
+    assert (said.returncode, said.stdout) == (0, "3\n"), said.stderr
+
+
+def test_a_program_that_ends_without_stopping_its_node_leaves_none_behind(stage: Stage) -> None:
+    file = program(stage, "node = otpq.start(app, workers=1)\nprint(node.pid, node.running)")
+    said = stage.python(file)
+    pid, running = said.stdout.split()
+    assert running == "True"
+    assert not is_alive(int(pid))
+
+
+def test_a_program_that_is_killed_takes_its_node_with_it(stage: Stage) -> None:
+    body = (
+        f"node = otpq.start(app, workers=1)\nprint(node.pid, flush=True)\nos.kill(os.getpid(), {int(signal.SIGKILL)})"
+    )
+    said = stage.python(program(stage, body))
+    assert said.returncode == -signal.SIGKILL
+    deadline = time.monotonic() + LONG
+    while is_alive(int(said.stdout)):
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+def test_a_node_that_cannot_start_says_why(stage: Stage) -> None:
+    (stage.home / "store.db").write_text("no store" * 1000)
+    body = (
+        "try:\n    otpq.start(app, store='store.db')\n"
+        "except otpq.NodeNotStarted as error:\n    print(error.exit_code, 'store.db' in error.output)"
+    )
+    said = stage.python(program(stage, body))
+    assert said.stdout == "3 True\n", said.stderr
+
+
+def test_the_examples_run(stage: Stage) -> None:
+    said = stage.python(ROOT / "examples" / "quickstart.py")
+    assert said.stdout.splitlines() == [
+        "add: 42",
+        "greet: Hello, world!",
+        "by name: Hello, you.",
+        "by map: 3",
+        "default: ['colour', 'size']",
+    ], said.stderr
+
+
+def test_the_demo_kills_and_loses_nothing(stage: Stage) -> None:
+    said = stage.otpq("demo")
+    assert said.returncode == 0, said.stderr
+    assert "equal to the plain loop: yes" in said.stdout
+    assert "the node, process" in said.stdout
+    left = subprocess.run(["ps", "-eo", "args"], capture_output=True, text=True, check=True).stdout  # noqa: S607
+    assert "otpq-demo-" not in left
