@@ -307,6 +307,9 @@ class NodeLost(msgspec.Struct, kw_only=True):
     """What its blackboards name as started; None: none is left to ask."""
     fenced: bool = False
     """Whether the started tasks were ended by a drain or a fence, and so through no fault of theirs."""
+    is_complete: bool = True
+    """Whether `started` also names runs that had ended and whose results were not committed. Blackboards alone show what
+    was running; then a task that may run at most once is lost unless it is put back by who knows."""
 
 
 class Tick(msgspec.Struct):

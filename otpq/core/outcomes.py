@@ -85,7 +85,9 @@ def cancelling(state: State, event: Cancelling) -> None:
         state.answer_cancel(lease.rows[event.seq], "cancelling")
 
 
-def end_lease(state: State, lease: Lease, started: frozenset[int] | None, *, fenced: bool = False) -> None:
+def end_lease(
+    state: State, lease: Lease, started: frozenset[int] | None, *, fenced: bool = False, is_complete: bool = True
+) -> None:
     """Resolve all that is open in a lease of which nothing runs any more, or may run.
 
     Args:
@@ -93,6 +95,7 @@ def end_lease(state: State, lease: Lease, started: frozenset[int] | None, *, fen
         lease: An open one.
         started: What the blackboards name as started; None: nobody can say.
         fenced: Whether the started tasks were ended on purpose.
+        is_complete: Whether `started` also names runs that had ended already.
     """
     seqs = list(lease.rows)
     state.story.tell(state.now.wall, "lease ended", seqs, f"lease {lease.id} {lease.session}")
@@ -100,7 +103,7 @@ def end_lease(state: State, lease: Lease, started: frozenset[int] | None, *, fen
         row = state.let_go(lease, seq)
         if row is None:
             continue
-        if started is None:
+        if started is None or (seq not in started and not is_complete and state.options(row).at_most_once):
             _interrupt(state, lease, row)
         elif seq not in started:
             state.put_back(row)

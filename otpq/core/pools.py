@@ -115,7 +115,7 @@ def node_lost(state: State, event: NodeLost) -> None:
     state.leases.end_term(node)
     _give_up(state, node)
     for lease in state.leases.of_node(node):
-        end_lease(state, lease, event.started, fenced=event.fenced)
+        end_lease(state, lease, event.started, fenced=event.fenced, is_complete=event.is_complete)
 
 
 def end_overdue(state: State) -> None:

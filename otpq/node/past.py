@@ -28,7 +28,12 @@ def deaths_in(directory: Path, node: str) -> tuple[NodeLost, ...]:
     end by their term.
     """
     return tuple(
-        NodeLost(node=node, incarnation=stone.incarnation, started=_started(directory, stone.incarnation))
+        NodeLost(
+            node=node,
+            incarnation=stone.incarnation,
+            started=_started(directory, stone.incarnation),
+            is_complete=False,  # what had ended before its result was committed is on no blackboard
+        )
         for stone in tombstone.find(directory, node)
     )
 

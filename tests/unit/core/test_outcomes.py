@@ -207,6 +207,12 @@ def test_an_at_most_once_task_is_lost_without_proof(queue: Driver) -> None:
     assert "incarnation 1" in message
 
 
+def test_an_at_most_once_task_that_may_have_ended_unheard_is_lost(queue: Driver) -> None:
+    once, _ = at_most_once(queue)
+    queue.step(ev.NodeLost(node="n@h", incarnation="1", started=frozenset(), is_complete=False))
+    assert (queue.state(once), queue.row(once).reason) == ("failed", "lost")
+
+
 def test_an_at_most_once_task_that_was_fenced_after_its_start_is_lost(queue: Driver) -> None:
     once, batch = at_most_once(queue)
     queue.step(lost({batch.rows[0].seq}, fenced=True))
