@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import signal
 import time
 from pathlib import Path
 
@@ -48,3 +49,22 @@ def note(n: int) -> int:
 @app.default
 def any_map(payload: dict[str, object]) -> list[str]:
     return sorted(payload)
+
+
+@app.task(name="marked")
+def marked(number: int, seconds: float) -> int:
+    """Write down when it began and when it ended, in one write each, so that lines of two processes do not mix."""
+    log = os.open(place / "marks", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+    try:
+        os.write(log, f"start {number} {os.getpid()} {time.monotonic_ns()}\n".encode())
+        time.sleep(seconds)
+        os.write(log, f"end {number} {os.getpid()} {time.monotonic_ns()}\n".encode())
+    finally:
+        os.close(log)
+    return number
+
+
+@app.task(name="die")
+def die() -> None:
+    """Take the child along."""
+    os.kill(os.getpid(), signal.SIGKILL)
