@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
+import threading
 import time
 from collections import defaultdict
 from random import Random
@@ -17,6 +18,7 @@ from otpq.client.calls import Call
 from otpq.client.errors import NodeUnreachable, NotAnswered
 from otpq.store.check import check
 from otpq.task import TaskState
+from otpq.wire.cookie import Cookie
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -152,18 +154,32 @@ def test_a_stopped_node_goes_on_where_it_was(stage: Stage) -> None:
     assert {(task.state, task.attempt) for task in tasks} == {(TaskState.SUCCEEDED, 1)}
 
 
+@pytest.mark.parametrize("nth", [1, 2, 4])
 @pytest.mark.parametrize("point", ["commit.before", "commit.after", "send.before", "send.after", "dispatch.after"])
 @pytest.mark.parametrize("what", ["kill", "error"])
-def test_a_fault_around_a_commit_or_a_send_loses_nothing(stage: Stage, point: str, what: str) -> None:
-    stage.environment["OTPQ_FAULT"] = f"{point}:4:{what}"
-    node = stage.node("--workers", "1")
+def test_a_fault_around_a_commit_or_a_send_loses_nothing(stage: Stage, point: str, nth: int, what: str) -> None:
+    Cookie.ensure(stage.home / ".otpq" / "cookie")
+    stage.environment["OTPQ_FAULT"] = f"{point}:{nth}:{what}"
+    fragile = stage.popen("node", "--name", stage.name, "--app", f"{stage.app}:app", "--workers", "1")
     del stage.environment["OTPQ_FAULT"]
-    with stage.connect() as client:
-        receipts = [client.submit_soon(Call("add", (n, 1))) for n in range(30)]
+
+    def succeed_it() -> None:
+        fragile.communicate()
+        stage.node("--workers", "1")
+
+    successor = threading.Thread(target=succeed_it, daemon=True)
+    if what == "kill":
+        successor.start()
+    try:
+        with stage.connect() as client:
+            receipts = [client.submit_soon(Call("add", (n, 1))) for n in range(30)]
+            tasks = client.wait([receipt.handle(timeout=LONG) for receipt in receipts], timeout=LONG)
+            counts = client.counts()["default"]
+    finally:
+        fragile.kill()
         if what == "kill":
-            node.wait()
-            stage.node("--workers", "1")
-        tasks = client.wait([receipt.handle(timeout=LONG) for receipt in receipts], timeout=LONG)
-        counts = client.counts()["default"]
+            successor.join(LONG)
+        else:
+            fragile.communicate()
     assert [task.result for task in tasks] == [n + 1 for n in range(30)]
     assert counts["succeeded"] == 30
