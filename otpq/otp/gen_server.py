@@ -223,6 +223,9 @@ def _start(
     timeout: float,
 ) -> Pid:
     check_seconds("timeout", timeout)
+    limit = server.mailbox_limit
+    if limit is not None and (type(limit) is not int or limit < 0):
+        raise UsageError(f"mailbox_limit={limit!r} is not allowed: a whole number, 0 or more, or None for no limit")
     what = type(server).__name__
     is_batching = type(server).handle_batch is not GenServer.handle_batch
     process = ServerProcess(

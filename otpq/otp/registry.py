@@ -84,8 +84,8 @@ class Registry:
 
     def processes(self) -> list[Pid]:
         """All living processes, the oldest first."""
-        with self._lock:
-            return list(self._processes)
+        with self._lock:  # those that are still releasing what they own are in the table, and dead
+            return [pid for pid in self._processes if pid.process.exit_reason is None]
 
     def zombies(self) -> list[Pid]:
         """The processes that are dead and whose thread still runs a callback (a thread cannot be killed)."""

@@ -101,6 +101,8 @@ def trace(server: Server, to: Pid | Callable[[Traced], None]) -> None:
             thread: it must be quick, and is removed if it fails.
     """
     guard()
+    if not isinstance(to, Pid) and not callable(to):
+        raise UsageError(f"to={to!r} is not allowed: a Pid, or a function that takes a Traced")
     process = _found(server)
     process.tracer = to.process.put_message if isinstance(to, Pid) else to
 

@@ -60,6 +60,8 @@ def now() -> ev.Now:
 class QueueServer(GenServer):
     """See the module."""
 
+    trap_exit = True  # its supervisor's word to end finds it between two steps, never inside a commit
+
     def make_inbox(self) -> PolledInbox:
         """One wait for messages and for the socket."""
         self._inbox = PolledInbox()

@@ -12,7 +12,7 @@ from otpq.client.client import Client
 from otpq.client.errors import StoreFull, StoreUnavailable
 from otpq.core import effects as ef
 from otpq.core.records import Changes
-from otpq.otp import Failure, exit, stop
+from otpq.otp import Kill, exit, stop
 from otpq.store.errors import CommitRefused, CommitUnknown
 from otpq.task import TaskState
 from tests.integration.queue.bench import Bench
@@ -158,7 +158,7 @@ def test_garbage_is_counted_and_harms_nobody(bench: Bench, client: Client) -> No
 
 def test_a_killed_queue_server_gives_way_to_its_successor(bench: Bench, client: Client) -> None:
     client.submit(Call("echo", (1,)))
-    exit(bench.server, Failure("test"))
+    exit(bench.server, Kill())
     bench.start()
     client.wait_connected(10)
     assert client.counts()["default"]["queued"] == 1

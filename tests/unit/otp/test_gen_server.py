@@ -100,6 +100,14 @@ def test_a_start_under_a_taken_name_says_who_holds_it(registry: Registry, make: 
             me.receive(0)
 
 
+@pytest.mark.parametrize("limit", ["5", -1, 1.5, True])
+def test_a_start_refuses_a_bad_mailbox_limit(registry: Registry, limit: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Till, "mailbox_limit", limit)
+    monkeypatch.setattr(Process, "_start_actor_loop", lambda process: process.die(Normal()))
+    with pytest.raises(UsageError, match="mailbox_limit="):
+        Till.start(registry=registry)
+
+
 def test_a_start_without_a_thread_to_be_had_fails_cleanly(registry: Registry, monkeypatch: pytest.MonkeyPatch) -> None:
     def no_thread(_process: Process) -> None:
         raise RuntimeError("can't start new thread")

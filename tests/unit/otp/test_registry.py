@@ -120,6 +120,16 @@ def test_it_counts_the_living_the_oldest_first(registry: Registry, make: Callabl
     assert registry.processes() == [first.pid, third.pid]
 
 
+def test_a_process_is_not_among_the_living_from_the_declaration_of_its_death_on(
+    registry: Registry, make: Callable[..., Process]
+) -> None:
+    process = make()
+    living: list[list[Pid]] = []
+    process.own(lambda: living.append(registry.processes()))
+    process.die(Normal())
+    assert living == [[]]
+
+
 def test_a_process_that_was_killed_before_it_was_entered_is_not_counted(
     registry: Registry, make: Callable[..., Process]
 ) -> None:

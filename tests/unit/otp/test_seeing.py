@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -96,6 +96,14 @@ def test_what_a_traced_process_sends_is_shown_until_untrace(make: Callable[..., 
         (process.pid, "send", "hello", peer.pid),
         (process.pid, "cast", "there", peer.pid),
     ]
+
+
+@pytest.mark.parametrize("to", ["till", None, 7])
+def test_a_trace_goes_to_a_process_or_a_function(make: Callable[..., Process], to: Any) -> None:
+    process = make()
+    with pytest.raises(UsageError) as caught:
+        otp.trace(process.pid, to)
+    assert repr(to) in str(caught.value)
 
 
 def test_a_trace_may_go_to_a_process(make: Callable[..., Process]) -> None:
