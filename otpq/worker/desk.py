@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Final
 from otpq.core.events import Demand, HandedBack, Results
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Collection, Iterable, Sequence
 
     from otpq.core.effects import Dispatch
     from otpq.core.events import Result
@@ -112,9 +112,12 @@ class Desk:
     def done(self, id: int, results: Sequence[Result]) -> None:
         """Keep results. Those of tasks that are not open (any more) are a zombie's, and dropped."""
         lease = self._leases.get(id)
-        fresh = [] if lease is None else [each for each in results if lease.open.pop(each.seq, None) is not None]
-        if lease is not None and fresh:
-            lease.kept.update((each.seq, each) for each in fresh)
+        if lease is None:
+            return
+        open_ = lease.open
+        fresh = [each for each in results if open_.pop(each.seq, None) is not None]
+        if fresh:
+            lease.kept.update({each.seq: each for each in fresh})
             self._outbox.append(Results(session=self.session, lease=id, results=fresh))
             self._settle(lease)
 
@@ -135,13 +138,13 @@ class Desk:
                 lease.open.pop(seq, None)
             self._settle(lease)
 
-    def committed(self, id: int, seqs: Iterable[int]) -> None:
+    def committed(self, id: int, seqs: Collection[int]) -> None:
         """What became of these is durable."""
         lease = self._leases.get(id)
         if lease is not None:
             for seq in seqs:
                 lease.kept.pop(seq, None)
-                lease.returned.discard(seq)
+            lease.returned.difference_update(seqs)
             self._settle(lease)
 
     def stale(self, id: int, seqs: Sequence[int] = ()) -> tuple[int, ...]:

@@ -144,10 +144,10 @@ class Worker(GenServer):
     def _take_work(self, lease: int, jobs: list[Job]) -> None:
         # What is here already, under a lease that is stale, is about to be ended: it must not run beside itself.
         is_closed = not self._is_ready or self._is_finishing
-        refused = [job.seq for job in jobs if is_closed or job.seq in self._tray]
+        refused = {job.seq for job in jobs} if is_closed else self._tray.among(jobs)
         if refused:
-            self._answer(lease, Answered(returned=refused))
-            jobs = [] if is_closed else [job for job in jobs if job.seq not in self._tray]
+            self._answer(lease, Answered(returned=[job.seq for job in jobs if job.seq in refused]))
+            jobs = [job for job in jobs if job.seq not in refused]
         if not jobs:
             return
         if not self._tray:
