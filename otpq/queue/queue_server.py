@@ -130,15 +130,9 @@ class QueueServer(GenServer):
         match message:
             case Arrived(peer, data):
                 self._arrived(peer, data)
-            case Cast(OpenPool() as opened):
-                self._open_pool(opened)
-            case Cast(ev.Running() as event):
-                self._running[event.session] = event.seqs
-                self._queue.append(event)
-            case Cast(PoolFacts() as facts):
-                self._pool_facts[facts.session] = facts.workers
-            case Cast(event):
-                self._queue.append(event)
+            case Cast(told):
+                for each in told:
+                    self._hear_pool(each)
             case Call(("status",), caller):
                 reply(caller, self._facts())
             case Down(ref=ref):
@@ -147,6 +141,17 @@ class QueueServer(GenServer):
                     self._pools.pop(session, None)
             case _:
                 logger.warning("%r drops %r", self.pid, message)
+
+    def _hear_pool(self, told: ev.Event | OpenPool | PoolFacts) -> None:
+        match told:
+            case OpenPool():
+                self._open_pool(told)
+            case PoolFacts():
+                self._pool_facts[told.session] = told.workers
+            case _:
+                if isinstance(told, ev.Running):
+                    self._running[told.session] = told.seqs
+                self._queue.append(told)
 
     def _open_pool(self, opened: OpenPool) -> None:
         session = opened.event.session
@@ -195,14 +200,34 @@ class QueueServer(GenServer):
         return events
 
     def _carry_out(self, effects: list[ef.Effect]) -> None:
-        begin = 0
-        if effects and isinstance(effects[0], ef.Persist):
-            hit("commit.before")
-            self._commit(effects[0].changes)
-            hit("commit.after")
-            self._commits += 1
-            begin = 1
-        self._send_all(effects[begin:])
+        """In their order: the commit, what clients hear, what pools hear.
+
+        A pool that wakes up takes the interpreter from us, and a client who waits would wait for that too.
+        """
+        to_pools: dict[str, list[ef.Effect]] = {}
+        for effect in effects:
+            match effect:
+                case ef.Persist(changes):
+                    self._persist(changes)
+                case ef.Accepted():
+                    self._send_accepted(effect)
+                case ef.Outcome(tasks):
+                    self._clients.ended(tasks)
+                case ef.Refused():
+                    self._send_refused(effect)
+                case ef.Reply():
+                    self._send_reply(effect)
+                case _:
+                    to_pools.setdefault(effect.session, []).append(effect)
+        self._send_outbox()
+        for session, told in to_pools.items():
+            self._tell_pool(session, told)
+
+    def _persist(self, changes: Changes) -> None:
+        hit("commit.before")
+        self._commit(changes)
+        hit("commit.after")
+        self._commits += 1
 
     def _commit(self, changes: Changes) -> None:
         try:
@@ -211,10 +236,16 @@ class QueueServer(GenServer):
             if not self._was_committed(unknown):
                 raise
 
-    def _send_all(self, effects: Sequence[ef.Effect]) -> None:
-        for effect in effects:
-            _SEND[type(effect)](self, effect)
-        self._send_outbox()
+    def _tell_pool(self, session: str, effects: list[ef.Effect]) -> None:
+        pool = self._pools.get(session)
+        if pool is None:
+            return
+        is_dispatch = any(isinstance(effect, ef.Dispatch) for effect in effects)
+        if is_dispatch:
+            hit("dispatch.before")
+        cast(pool, tuple(effects))
+        if is_dispatch:
+            hit("dispatch.after")
 
     def _send_outbox(self) -> None:
         outbox, self._clients.outbox = self._clients.outbox, []
@@ -271,9 +302,8 @@ class QueueServer(GenServer):
         logger.warning("the store works again")
         self._degraded = None
         for session, pool in self._pools.items():
-            cast(
-                pool, ef.UnknownSession(session=session)
-            )  # they open anew, and send their results again: these come first
+            # They open anew, and send their results again: these come first.
+            cast(pool, (ef.UnknownSession(session=session),))
         return True
 
     def _refuse(self, events: Sequence[ev.Submit], text: str) -> None:
@@ -471,19 +501,6 @@ class QueueServer(GenServer):
             answer = queries.answer(effect.request, effect.answer)
         self._clients.tell(session_of(effect.client), answer)
 
-    def _send_outcome(self, effect: ef.Outcome) -> None:
-        self._clients.ended(effect.tasks)
-
-    def _send_to_pool(self, effect: Any) -> None:
-        pool = self._pools.get(effect.session)
-        if pool is not None:
-            cast(pool, effect)
-
-    def _send_dispatch(self, effect: ef.Dispatch) -> None:
-        hit("dispatch.before")
-        self._send_to_pool(effect)
-        hit("dispatch.after")
-
 
 def _plain(node: TreeNode) -> dict[str, Any]:
     return {
@@ -500,19 +517,6 @@ def _plain(node: TreeNode) -> dict[str, Any]:
 def _name(session: bytes) -> str:
     return session.decode("latin-1")
 
-
-_SEND: Final[dict[type, Callable[[QueueServer, Any], None]]] = {
-    ef.Accepted: QueueServer._send_accepted,  # noqa: SLF001 - a table of its own methods
-    ef.Refused: QueueServer._send_refused,  # noqa: SLF001
-    ef.Reply: QueueServer._send_reply,  # noqa: SLF001
-    ef.Outcome: QueueServer._send_outcome,  # noqa: SLF001
-    ef.Dispatch: QueueServer._send_dispatch,  # noqa: SLF001
-    ef.Committed: QueueServer._send_to_pool,  # noqa: SLF001
-    ef.Stale: QueueServer._send_to_pool,  # noqa: SLF001
-    ef.TakeBack: QueueServer._send_to_pool,  # noqa: SLF001
-    ef.CancelRunning: QueueServer._send_to_pool,  # noqa: SLF001
-    ef.UnknownSession: QueueServer._send_to_pool,  # noqa: SLF001
-}
 
 _HEAR: Final[dict[type, Callable[[QueueServer, bytes, bytes, Any], None]]] = {
     wire.Submit: QueueServer._hear_submit,  # noqa: SLF001 - a table of its own methods

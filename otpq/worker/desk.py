@@ -63,7 +63,10 @@ class Desk:
         self._over: dict[int, None] = {}
         self._ghosts: set[int] = set()
         """Leases that are over here and open at the queue server: to be held for one demand, and then no more."""
-        self._said: Demand | None = None
+        self._asked = 0
+        """As said last."""
+        self._has_news = False
+        """Whether the core is to hear what is held: something of it vanished, or came although it was over."""
         self._outbox: list[Results | HandedBack] = []
 
     # --- the workers ------------------------------------------------------------------------------------------------
@@ -100,6 +103,7 @@ class Desk:
             return None
         if id in self._over:
             self._ghosts.add(id)
+            self._has_news = True
             return None
         slot = None if self.is_closed else min(self._loads, key=lambda each: len(self._loads[each]), default=None)
         lease = self._leases[id] = _Lease(id, slot, jobs)
@@ -136,6 +140,7 @@ class Desk:
         if lease is not None:
             for seq in seqs:
                 lease.open.pop(seq, None)
+            self._has_news = True
             self._settle(lease)
 
     def committed(self, id: int, seqs: Collection[int]) -> None:
@@ -186,21 +191,20 @@ class Desk:
         return again
 
     def demand(self, *, again: bool = False) -> Demand | None:
-        """What the pool asks for, if that is not what it said last, or `again`. Nothing once it is closed."""
+        """What the pool asks for, if it asks for more than it said last, has news, or `again`. Nothing once it is closed.
+
+        That a batch has arrived, or is over, is no news: the next demand says so too.
+        """
         if self.is_closed:
             return None
         wanted = sum(max(0, BATCHES - len(load)) for load in self._loads.values())
-        demand = Demand(
-            session=self.session,
-            asked=self._received + wanted,
-            received=self._received,
-            held=(*self._leases, *self._ghosts),
-        )
-        self._ghosts.clear()
-        if demand == self._said and not again:
+        asked = self._received + wanted
+        if asked == self._asked and not (again or self._has_news):
             return None
-        self._said = demand
-        return demand
+        held = (*self._leases, *self._ghosts)
+        self._asked, self._has_news = asked, False
+        self._ghosts.clear()
+        return Demand(session=self.session, asked=asked, received=self._received, held=held)
 
     # --- looking in -------------------------------------------------------------------------------------------------
 

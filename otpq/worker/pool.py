@@ -177,8 +177,11 @@ class Pool(GenServer):
                 self._seat(slot, pid)
             case ChildReady() | ChildGone():
                 self._note_child(said)
+            case tuple():
+                for effect in said:
+                    self._obey(effect)
             case _:
-                self._obey(said)
+                logger.warning("%r drops %r", self.pid, said)
 
     def _obey(self, effect: Any) -> None:
         desk = self._desk
@@ -248,8 +251,7 @@ class Pool(GenServer):
         opened = SessionOpened(
             session=config.session, node=config.node, incarnation=config.incarnation, queues=config.queues
         )
-        self._tell(OpenPool(self.pid, opened))
-        self._tell(Heartbeat(node=config.node, incarnation=config.incarnation))
+        self._tell(OpenPool(self.pid, opened), Heartbeat(node=config.node, incarnation=config.incarnation))
         self._must_repeat = True
         self._shown = frozenset()
 
@@ -261,29 +263,31 @@ class Pool(GenServer):
         said += self._desk.repeat() if is_anew else self._desk.flush()
         if is_anew and self._desk.is_closed:
             said.append(SessionClosed(session=self._config.session))
-        for each in said:
-            self._tell(each)
+        if said:
+            self._tell(*said)
         if self._surplus is None and (surplus := self._desk.surplus()):
             self._surplus = frozenset(surplus)
             send_after(_BALANCE_AFTER, self.pid, _Timer.BALANCE)
         if self._drainers is not None:
             self._end_drain()
 
-    def _tell(self, event: object) -> None:
+    def _tell(self, *events: object) -> None:
+        """Tell the queue server, all at once: it is to take one step for them, not one for each."""
         if self._queue is None:
             return  # what matters is kept, and said again when there is a queue server
         try:
-            cast(self._queue, event)
+            cast(self._queue, events)
         except MailboxFull:
             self._must_repeat = True
 
     def _beat(self) -> None:
         send_after(self._config.beat, self.pid, _Timer.BEAT)
-        self._tell(Heartbeat(node=self._config.node, incarnation=self._config.incarnation))
-        self._tell(PoolFacts(self._config.session, self._workers()))
+        said: list[object] = [
+            Heartbeat(node=self._config.node, incarnation=self._config.incarnation),
+            PoolFacts(self._config.session, self._workers()),
+        ]
         demand = self._desk.demand(again=True)  # absolute: it makes good what was lost
-        if demand is not None:
-            self._tell(demand)
+        self._tell(*said, *([] if demand is None else [demand]))
 
     # --- batches ----------------------------------------------------------------------------------------------------
 

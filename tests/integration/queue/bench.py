@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+from collections import deque
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -39,6 +40,7 @@ class Bench:
         self.name = f"a@127.0.0.1:{self.port}"
         self.open_store: Callable[[], Any] = partial(open_store, self.url)
         self.server = self.start()
+        self.told: deque[ef.Effect] = deque()
 
     def start(self) -> Pid:
         listen = partial(Listener, f"tcp://127.0.0.1:{self.port}", self.cookie)
@@ -52,17 +54,21 @@ class Bench:
 
     def open_pool(self) -> None:
         opened = ev.SessionOpened(session=SESSION, node="a@127.0.0.1", incarnation="1", queues=("default",))
-        cast(self.server, OpenPool(self.me.pid, opened))
+        cast(self.server, (OpenPool(self.me.pid, opened),))
 
     def ask(self, batches: int) -> None:
-        cast(self.server, ev.Demand(session=SESSION, asked=batches))
+        cast(self.server, (ev.Demand(session=SESSION, asked=batches),))
 
     def effect(self, kind: type[Any], timeout: float = 10.0) -> Any:
         """The next effect of a kind that the server casts to the pool."""
         while True:
+            while self.told:
+                effect = self.told.popleft()
+                if isinstance(effect, kind):
+                    return effect
             message = self.me.receive(timeout)
-            if isinstance(message, Cast) and isinstance(message.request, kind):
-                return message.request
+            if isinstance(message, Cast):
+                self.told.extend(message.request)
 
     def succeed(self, dispatch: ef.Dispatch) -> None:
         """Give each task its arguments back as its result."""
@@ -70,4 +76,4 @@ class Bench:
             ev.Succeeded(seq=row.seq, result=msgpack.packb(msgpack.unpackb(row.payload)[0]), started=1.0, finished=2.0)
             for row in dispatch.rows
         ]
-        cast(self.server, ev.Results(session=SESSION, lease=dispatch.lease, results=results))
+        cast(self.server, (ev.Results(session=SESSION, lease=dispatch.lease, results=results),))

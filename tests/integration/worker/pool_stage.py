@@ -105,6 +105,11 @@ class FakeQueueServer(GenServer):
         self.numbers: dict[int, int] = {}
 
     def handle_cast(self, said: Any) -> None:
+        for each in said if isinstance(said, tuple) else (said,):  # what the pool tells, or what the test tells
+            self.hear(each)
+        self.dispatch()
+
+    def hear(self, said: Any) -> None:
         books = self.books
         if isinstance(said, list):
             books.rows.update((row.seq, row) for row in said)
@@ -123,10 +128,9 @@ class FakeQueueServer(GenServer):
             self.asked = 0
         elif not isinstance(said, Heartbeat | Running | Cancelling):
             assert self.pool is not None
-            cast(self.pool, said)  # an effect, from the test
+            cast(self.pool, (said,))  # an effect, from the test
         if not isinstance(said, list | Heartbeat):
             books.events.append(said)
-        self.dispatch()
 
     def commit(self, lease: int, seqs: list[int], said: Results | HandedBack) -> None:
         books = self.books
@@ -146,9 +150,9 @@ class FakeQueueServer(GenServer):
             books.handed_back.update(here)
             books.queued[:0] = [books.rows[seq] for seq in here]
         if here:
-            cast(self.pool, Committed(session=self.session, lease=lease, seqs=tuple(here)))
+            cast(self.pool, (Committed(session=self.session, lease=lease, seqs=tuple(here)),))
         if len(here) < len(seqs):
-            cast(self.pool, Stale(session=self.session, lease=lease, seqs=tuple(set(seqs) - set(here))))
+            cast(self.pool, (Stale(session=self.session, lease=lease, seqs=tuple(set(seqs) - set(here))),))
 
     def hear_demand(self, said: Demand) -> None:
         books = self.books
@@ -178,7 +182,7 @@ class FakeQueueServer(GenServer):
     def send(self, lease: int, number: int) -> None:
         assert self.pool is not None
         rows = [self.books.rows[seq] for seq in self.books.open[lease]]
-        cast(self.pool, Dispatch(session=self.session, lease=lease, number=number, rows=rows))
+        cast(self.pool, (Dispatch(session=self.session, lease=lease, number=number, rows=rows),))
 
 
 class Stage:
