@@ -181,14 +181,13 @@ class SqliteStore:
             seqs: list[SQLiteValues] = [(seq,) for seq in changes.deletes]
             self._change_each(db, "delete_task", seqs)
             db.executemany(_SQL["delete_payload"], seqs)
-        if changes.leases:
-            open_leases = [lease_values(lease) for lease in changes.leases if lease.open]
-            db.executemany(_SQL["put_lease"], open_leases)
-            db.executemany(_SQL["delete_lease"], [(lease.lease,) for lease in changes.leases if not lease.open])
-        if changes.counts:
-            # Not one upsert: SQLite checks "tasks >= 0" against the difference, before it sees that there is a row.
-            db.executemany(_SQL["start_count"], list(changes.counts))
-            db.executemany(_SQL["add_count"], [(*key, difference) for key, difference in changes.counts.items()])
+        for lease in changes.leases:
+            if lease.open:
+                db.execute(_SQL["put_lease"], lease_values(lease))
+            else:
+                db.execute(_SQL["delete_lease"], (lease.lease,))
+        for key, difference in changes.counts.items():
+            self._count(db, key, difference)
         if changes.settings:
             kept: list[SQLiteValues] = [item for item in changes.settings.items() if item[1] is not None]
             db.executemany(_SQL["put_setting"], kept)
@@ -207,6 +206,15 @@ class SqliteStore:
             db.executemany(_SQL["insert_task"], inserts.others)
         if inserts.payloads:
             db.executemany(_SQL["insert_payload"], inserts.payloads)
+
+    @staticmethod
+    def _count(db: apsw.Connection, key: tuple[str, str], difference: int) -> None:
+        # Not one upsert: SQLite checks "tasks >= 0" against the difference, before it sees that there is a row.
+        if difference > 0:
+            db.execute(_SQL["start_count"], key)
+        db.execute(_SQL["add_count"], (*key, difference))
+        if db.changes() != 1:
+            raise CommitRefused("constraint", f"add_count: none was kept for {key}")
 
     @staticmethod
     def _succeed(db: apsw.Connection, successes: list[Success]) -> None:
