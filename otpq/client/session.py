@@ -44,7 +44,7 @@ class Session:
         """Seconds that a call waits for the server's answer."""
         self._settings = settings
         self._ios: dict[int, Io] = {}
-        self._ids: dict[int, IdMaker] = {}
+        self.new_id = IdMaker().new
 
     @property
     def io(self) -> Io:
@@ -61,14 +61,6 @@ class Session:
             io = self._ios.setdefault(pid, Io(self.target, self._settings))
             io.start()
         return io
-
-    def new_id(self) -> bytes:
-        """A new task id; a forked child makes its own, not the parent's again."""
-        pid = os.getpid()
-        ids = self._ids.get(pid)
-        if ids is None:
-            ids = self._ids.setdefault(pid, IdMaker())
-        return ids.new()
 
     def task(self, what: Call | str | Mapping[str, Any]) -> NewTask:
         """The task that `what` asks for, packed."""
@@ -121,11 +113,12 @@ def chunks(tasks: Iterable[NewTask]) -> Iterator[list[NewTask]]:
     chunk: list[NewTask] = []
     size = 0
     for task in tasks:
-        if chunk and (len(chunk) == MAX_TASKS or size + _size(task) > CHUNK_BYTES):
+        more = _size(task)
+        if chunk and (len(chunk) == MAX_TASKS or size + more > CHUNK_BYTES):
             yield chunk
             chunk, size = [], 0
         chunk.append(task)
-        size += _size(task)
+        size += more
     if chunk:
         yield chunk
 

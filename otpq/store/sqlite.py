@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
     from apsw import SQLiteValues
 
-    from otpq.core.records import Changes, Needs, TaskRow
+    from otpq.core.records import Changes, LeaseRow, Needs, TaskRow
     from otpq.store.errors import RefusedBecause
     from otpq.store.sqlite_place import Place
 
@@ -181,19 +181,14 @@ class SqliteStore:
             seqs: list[SQLiteValues] = [(seq,) for seq in changes.deletes]
             self._change_each(db, "delete_task", seqs)
             db.executemany(_SQL["delete_payload"], seqs)
-        for lease in changes.leases:
-            if lease.open:
-                db.execute(_SQL["put_lease"], lease_values(lease))
-            else:
-                db.execute(_SQL["delete_lease"], (lease.lease,))
+        self._put_leases(db, changes.leases)
         for key, difference in changes.counts.items():
             self._count(db, key, difference)
-        if changes.settings:
-            kept: list[SQLiteValues] = [item for item in changes.settings.items() if item[1] is not None]
-            db.executemany(_SQL["put_setting"], kept)
-            db.executemany(
-                _SQL["delete_setting"], [(name,) for name, value in changes.settings.items() if value is None]
-            )
+        for name, value in changes.settings.items():
+            if value is None:
+                db.execute(_SQL["delete_setting"], (name,))
+            else:
+                db.execute(_SQL["put_setting"], (name, value))
         if not db.in_transaction:
             raise CommitRefused("io", "SQLite rolled back without an error")
         return number
@@ -206,6 +201,14 @@ class SqliteStore:
             db.executemany(_SQL["insert_task"], inserts.others)
         if inserts.payloads:
             db.executemany(_SQL["insert_payload"], inserts.payloads)
+
+    @staticmethod
+    def _put_leases(db: apsw.Connection, leases: Iterable[LeaseRow]) -> None:
+        for lease in leases:
+            if lease.open:
+                db.execute(_SQL["put_lease"], lease_values(lease))
+            else:
+                db.execute(_SQL["delete_lease"], (lease.lease,))
 
     @staticmethod
     def _count(db: apsw.Connection, key: tuple[str, str], difference: int) -> None:
