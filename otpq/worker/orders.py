@@ -78,10 +78,11 @@ class Welcome:
 
 @dataclass(frozen=True, slots=True)
 class Work:
-    """Run these."""
+    """Run these, `packet` of them to a packet."""
 
     lease: int
     jobs: list[Job]
+    packet: int = 1
 
 
 @dataclass(frozen=True, slots=True)

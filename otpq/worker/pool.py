@@ -295,7 +295,7 @@ class Pool(GenServer):
         jobs = jobs_of(dispatch.rows)
         slot = self._desk.take(dispatch, jobs)
         if slot is not None:
-            self._order(slot, Work(dispatch.lease, jobs))
+            self._order(slot, Work(dispatch.lease, jobs, dispatch.packet))
             self._show_later()
 
     def _take_answers(self, answers: Answers) -> None:

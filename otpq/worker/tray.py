@@ -1,7 +1,7 @@
 """What stands in front of one child, as a value: jobs it was sent or is to be sent, and what their ends mean.
 
-Jobs wait as *chunks*, which become packets. A chunk is about a millisecond of work, since a batch is about twenty: what a
-child has not received can be taken back, and a packet is received whole.
+Jobs wait as *chunks*, which become packets. A chunk is about a millisecond of work, by what the core knows of the handlers:
+what a child has not received can be taken back, and a packet is received whole.
 
 A child runs what it receives in its order and answers in that order, and the blackboard counts the tasks that it began. So
 when it dies it is known exactly which jobs it had begun: as many of the first unanswered ones as the count is ahead of the
@@ -33,9 +33,6 @@ if TYPE_CHECKING:
     from otpq.worker.reports import Results
 
 __all__ = ["Answered", "Cause", "Tray", "Verdict", "describe_exit", "pack_failure"]
-
-_CHUNKS: Final = 20
-"""Into how many packets a batch is cut at most, sizes permitting."""
 
 _CHUNK_BYTES: Final = 64 * 1024
 """A chunk is closed when it is this long, so that it travels in the socket itself."""
@@ -135,13 +132,13 @@ class Tray:
 
     # --- on their way to the child ----------------------------------------------------------------------------------
 
-    def give(self, lease: int, jobs: Sequence[Job]) -> None:
-        """Put a batch behind what is there."""
+    def give(self, lease: int, jobs: Sequence[Job], packet: int = 1) -> None:
+        """Put a batch behind what is there, to be sent `packet` jobs at a time, sizes permitting."""
         self._leases.setdefault(lease, {}).update((job.seq, job) for job in jobs)
         for timeout in {job.timeout for job in jobs}:
             if timeout is not None and (self._shortest is None or timeout < self._shortest):
                 self._shortest = timeout
-        self._waiting.extend(_chunks(lease, jobs))
+        self._waiting.extend(_chunks(lease, jobs, packet))
 
     def begin(self, view: SlotView) -> None:
         """A new child is about to write where `view` was read."""
@@ -313,12 +310,11 @@ class Tray:
             answer.interrupted.append(job.seq)
 
 
-def _chunks(lease: int, jobs: Sequence[Job]) -> Iterable[_Chunk]:
-    share = -(-len(jobs) // _CHUNKS)
+def _chunks(lease: int, jobs: Sequence[Job], packet: int) -> Iterable[_Chunk]:
     chunk: list[Job] = []
     size = 0
     for job in jobs:
-        if chunk and (len(chunk) >= share or size + job.size > _CHUNK_BYTES):
+        if chunk and (len(chunk) >= packet or size + job.size > _CHUNK_BYTES):
             yield _Chunk(lease, chunk)
             chunk, size = [], 0
         chunk.append(job)

@@ -121,8 +121,8 @@ class Worker(GenServer):
     def handle_cast(self, request: Any) -> None:
         """Do what the pool says."""
         match request:
-            case Work(lease, jobs):
-                self._take_work(lease, jobs)
+            case Work(lease, jobs, packet):
+                self._take_work(lease, jobs, packet)
             case TakeBackJobs(seqs):
                 self._take_back(set(seqs))
             case CancelJob():
@@ -141,7 +141,7 @@ class Worker(GenServer):
             case _:
                 logger.warning("%r drops %r", self.pid, request)
 
-    def _take_work(self, lease: int, jobs: list[Job]) -> None:
+    def _take_work(self, lease: int, jobs: list[Job], packet: int) -> None:
         # What is here already, under a lease that is stale, is about to be ended: it must not run beside itself.
         is_closed = not self._is_ready or self._is_finishing
         refused = {job.seq for job in jobs} if is_closed else self._tray.among(jobs)
@@ -152,7 +152,7 @@ class Worker(GenServer):
             return
         if not self._tray:
             self._turn = -1  # its silence is counted from now on
-        self._tray.give(lease, jobs)
+        self._tray.give(lease, jobs, packet)
         self._pump()
         if self._timer is None or self._tray.look_every < self._looks_every:
             self._look_later()

@@ -77,10 +77,12 @@ def ended(tray: Tray, view: SlotView, verdict: Verdict | None = None) -> dict[in
 # --- on the way ------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("count", "packets"), [(1, 1), (20, 20), (21, 11), (100, 20), (1000, 20)])
-def test_a_batch_is_cut_into_about_twenty_packets(count: int, packets: int) -> None:
+@pytest.mark.parametrize(("count", "packet", "packets"), [(1, 1, 1), (20, 1, 20), (21, 20, 2), (100, 32, 4)])
+def test_a_batch_is_cut_into_packets_as_it_says(count: int, packet: int, packets: int) -> None:
     pipe = Pipe()
-    tray_of(*(job(seq) for seq in range(count)), pipe=pipe)
+    tray = tray_of()
+    tray.give(1, [job(seq) for seq in range(count)], packet)
+    tray.pump(pipe.send)
     assert len(pipe.packets) == packets
     assert pipe.seqs == list(range(count))
 
