@@ -258,6 +258,15 @@ def test_importing_otpq_or_an_app_imports_no_client() -> None:
     assert run("-c", code).stdout == "[]\n"
 
 
+def test_a_node_imports_nothing_that_is_there_for_people_or_clients() -> None:
+    heavy = "typer click rich pydantic structlog asyncio ssl email otpq.client.io otpq.client.core"
+    code = (
+        "import sys, otpq.cli.node, otpq.cli.exits, otpq.logs, otpq.node.node, otpq.node.config;"
+        f"print([m for m in '{heavy}'.split() if m in sys.modules])"
+    )
+    assert run("-c", code).stdout == "[]\n"
+
+
 def test_every_public_name_is_there() -> None:
     assert sorted(otpq.__all__) == sorted(otpq._HOMES)
     for name in otpq.__all__:
