@@ -52,10 +52,16 @@ def again(handle: TaskHandle, file: Path) -> float:
     return runs[1][1]
 
 
+def all_ready(stand: Stand, client: Client) -> bool:
+    """Whether every worker has a child that has loaded the app; the pool tells of them once a second."""
+    children = stand.children()
+    return len(children) == stand.workers and sorted(row["child"] or 0 for row in client.workers()) == children
+
+
 def kill_child(stand: Stand, client: Client, number: int) -> float:
     """Milliseconds from the SIGKILL of a child until its task runs again."""
     handle, file, pid = begin(stand, client, number)
-    until(lambda: len(stand.children()) == stand.workers, "the children are up")
+    until(lambda: all_ready(stand, client), "the children are ready, that of the last kill too", pause=0.05)
     killed = time.monotonic()
     os.kill(pid, signal.SIGKILL)
     return (again(handle, file) - killed) * 1e3
