@@ -152,11 +152,13 @@ def test_a_node_that_is_back_before_its_old_warden_is_done_hears_of_that_later(s
         wardens = wardens_of(node)
         for process in wardens:
             process.send_signal(signal.SIGSTOP)
-        node.process.kill()  # not `node.kill`: its pipes stay open as long as those who were stopped
-        node.process.wait()
-        stage.node("--workers", "1")
-        for process in wardens:
-            process.send_signal(signal.SIGCONT)
+        try:
+            node.process.kill()  # not `node.kill`: its pipes stay open as long as those who were stopped
+            node.process.wait()
+            stage.node("--workers", "1")
+        finally:
+            for process in wardens:
+                process.send_signal(signal.SIGCONT)
         (stage.home / "gate").touch()
         (task,) = client.wait([handle], timeout=LONG)
     # Had its lease come to its term, nobody could have said what had been started: an interruption, and no charge.
