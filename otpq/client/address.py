@@ -6,13 +6,14 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from otpq.client.io import Target
 from otpq.errors import UsageError
 from otpq.wire.cookie import Cookie, default_cookie_file
 from otpq.wire.node_name import NodeName
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from otpq.client.io import Target
 
 __all__ = ["ADDRESS_FILE", "NoNode", "find_node", "running_nodes", "set_own_node", "target"]
 
@@ -40,6 +41,8 @@ def target(address: str | None, cookie_file: Path | str | None) -> Target:
         BadNodeName: The address is no node name.
         BadCookie: The cookie file is missing, shared with others or damaged.
     """
+    from otpq.client.io import Target  # a node imports this file for its name, and has no client
+
     name = NodeName.parse(address or find_node())
     path = Path(cookie_file) if cookie_file is not None else default_cookie_file()
     return Target(name.address, name.plain, Cookie.read(path), str(path))

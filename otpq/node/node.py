@@ -2,6 +2,7 @@
 
 Node (one_for_one)
 ├── QueueServer          core, store, socket; the node leads
+├── Undertaker           for the first minute: what earlier incarnations left
 └── Pool tree            warden, workers with their children, the pool that feeds them
 """
 
@@ -20,6 +21,7 @@ from otpq.client.address import ADDRESS_FILE
 from otpq.errors import OtpqError, StoreError, UsageError
 from otpq.faults import arm
 from otpq.node.past import deaths_in, new_incarnation
+from otpq.node.undertaker import Undertaker
 from otpq.otp import (
     CallFailed,
     ChildSpec,
@@ -112,7 +114,8 @@ def _start(config: NodeConfig, cookie: Cookie) -> Pid:
         ),
         shutdown=10.0,
     )
-    specs = [queue_server]
+    undertaker = partial(Undertaker.start_link, config.place, name, "queue_server")
+    specs = [queue_server, ChildSpec(id="undertaker", start=undertaker, restart="transient")]
     if config.app is not None and config.workers:
         specs.append(pool_tree(_pool_config(config, name, incarnation)))
     # Five restarts in ten seconds: a store or a socket that is broken for a moment is worth some tries, and what does

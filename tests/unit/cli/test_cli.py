@@ -220,6 +220,9 @@ def test_a_bug_keeps_its_traceback(client: FakeClient) -> None:
         (("node", "--app", "shop"), "file.py:app"),
         (("node", "--app", "/no/such.py:app"), "there is no file"),
         (("node", "--workers", "-1"), "workers=-1"),
+        (("node", "--workers", "two"), "invalid int value: 'two'"),
+        (("node", "--worker=2"), "did you mean '--workers'"),
+        (("node", "--nam", "a@h"), "did you mean '--name'"),
         (("check", "memory:"), "memory:"),
         (("check", "postgres:x"), "unknown kind of store"),
         (("lst",), "No such command"),
@@ -230,6 +233,13 @@ def test_wrong_words_are_told_with_exit_code_2(words: tuple[str, ...], part: str
     assert (said.exit_code, said.stdout) == (2, "")
     assert part in said.stderr
     assert "Traceback" not in said.stderr
+
+
+def test_node_is_among_the_commands_and_tells_its_options() -> None:
+    assert "Run a node until TERM or Ctrl-C." in otpq("--help").stdout
+    said = otpq("node", "--help")
+    assert said.exit_code == 0
+    assert "--grace SECONDS" in said.stdout
 
 
 def test_check_of_what_is_no_store_fails(tmp_path: Path) -> None:
