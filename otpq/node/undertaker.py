@@ -43,7 +43,7 @@ class Undertaker(GenServer):
         queue_server = whereis(self._queue_server)
         if queue_server is not None:  # else the next look will do
             for death in deaths_in(self._directory, self._node, self._told):
-                cast(queue_server, death)  # again perhaps; it is the same the second time
+                cast(queue_server, (death,))  # again perhaps; it is the same the second time
                 self._told.add(death.incarnation)
         self._looks -= 1
         if self._looks > 0:

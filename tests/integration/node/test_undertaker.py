@@ -20,7 +20,7 @@ class Listener(GenServer):
         self._told: list[Any] = []
 
     def handle_cast(self, request: Any) -> None:
-        self._told.append(request)
+        self._told += request
 
     def handle_call(self, _request: Any, _caller: Any) -> Reply:
         return Reply(self._told)
