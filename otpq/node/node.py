@@ -131,6 +131,8 @@ def _pool_config(config: NodeConfig, name: str, incarnation: str) -> PoolConfig:
         size=config.workers,
         app=config.app,
         path=config.path,
+        # What a handler submits goes to its own node, whatever the shell that started the node talks to.
+        environment={"OTPQ_NODE": str(config.name), "OTPQ_COOKIE_FILE": str(config.cookie.absolute())},
         grace=config.grace,
     )
 

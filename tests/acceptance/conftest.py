@@ -75,8 +75,8 @@ class Stage:
             check=False,
         )
 
-    def connect(self) -> Client:
-        return connect(self.name, timeout=LONG, cookie_file=self.home / ".otpq" / "cookie")
+    def connect(self, cookie_file: Path | None = None) -> Client:
+        return connect(self.name, timeout=LONG, cookie_file=cookie_file or self.home / ".otpq" / "cookie")
 
     def close(self) -> None:
         for node in self._nodes:
