@@ -11,7 +11,7 @@ import typer
 
 from otpq.cli.exits import FAILURE, STORE
 from otpq.cli.options import AsJson, CookieFile, NodeOption, open_client
-from otpq.cli.printing import facts_lines, put, put_json
+from otpq.cli.printing import facts_lines, put, put_json, write_lines
 from otpq.errors import UsageError
 
 if TYPE_CHECKING:
@@ -33,6 +33,7 @@ def node(
     ] = None,
     dir: Annotated[Path | None, typer.Option(help="Where the node keeps its things; else ~/.otpq/NAME.")] = None,  # noqa: A002 - its name
     grace: Annotated[float | None, typer.Option(help="Seconds that running tasks have after TERM; else 30.")] = None,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="On a terminal: no lines about tasks.")] = False,
     cookie_file: CookieFile = None,
     path: Annotated[list[Path] | None, typer.Option(hidden=True)] = None,
 ) -> None:
@@ -55,7 +56,8 @@ def node(
     from otpq.node.node import run_node
 
     logs.configure(os.environ.get("OTPQ_LOG_LEVEL", "INFO"))
-    raise typer.Exit(run_node(config, announce=_announce))
+    say = write_lines if sys.stdout.isatty() and not quiet else None
+    raise typer.Exit(run_node(config, announce=_announce, say=say))
 
 
 def health(*, as_json: AsJson = False, node: NodeOption = None, cookie_file: CookieFile = None) -> None:

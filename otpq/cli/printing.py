@@ -1,8 +1,10 @@
-"""How values look on a terminal. Pure functions from values to text, and `put`."""
+"""How values look on a terminal. Pure functions from values to text, and what writes it."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+import os
+import sys
+from typing import TYPE_CHECKING, Any, Final
 
 import typer
 
@@ -10,9 +12,12 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
     from datetime import datetime
 
+    from otpq.node.console_lines import Line
     from otpq.task import HistoryEntry, Task
 
-__all__ = ["counts_table", "facts_lines", "put", "put_json", "table", "task_lines", "tasks_table"]
+__all__ = ["counts_table", "facts_lines", "put", "put_json", "table", "task_lines", "tasks_table", "write_lines"]
+
+_COLOURS: Final = {"failure": typer.colors.RED, "retry": typer.colors.YELLOW}
 
 
 def put(value: object) -> None:
@@ -23,6 +28,19 @@ def put(value: object) -> None:
 def put_json(value: object) -> None:
     """Print a value as JSON."""
     typer.echo(_json(value).decode())
+
+
+def write_lines(lines: Sequence[Line]) -> None:
+    """Write a node's lines to its terminal, past `sys.stdout`: a thread that a stopped terminal holds must hold no lock of it.
+
+    Raises:
+        OSError: The terminal is gone.
+    """
+    has_colours = "NO_COLOR" not in os.environ
+    texts = (typer.style(text, fg=_COLOURS[tone]) if has_colours and tone in _COLOURS else text for text, tone in lines)
+    left = "".join(f"{text}\n" for text in texts).encode(sys.stdout.encoding, "replace")
+    while left:
+        left = left[os.write(sys.stdout.fileno(), left) :]
 
 
 def _json(value: object) -> bytes:

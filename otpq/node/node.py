@@ -1,6 +1,7 @@
 """run_node: a node in this process, from its supervision tree to its last child's end.
 
 Node (one_for_one)
+├── Console              only on a terminal: prints what ended
 ├── QueueServer          core, store, socket; the node leads
 └── Pool tree            warden, workers with their children, the pool that feeds them
 """
@@ -19,6 +20,7 @@ from typing import TYPE_CHECKING, Any, Final
 from otpq.client.address import ADDRESS_FILE
 from otpq.errors import OtpqError, StoreError, UsageError
 from otpq.faults import arm
+from otpq.node.console import Console
 from otpq.node.past import deaths_in, new_incarnation
 from otpq.otp import (
     CallFailed,
@@ -36,6 +38,7 @@ from otpq.otp import (
     send,
     stop,
 )
+from otpq.queue.onlooker import CONSOLE
 from otpq.queue.queue_server import QueueServer
 from otpq.store.errors import StoreTaken
 from otpq.store.url import open_store
@@ -44,9 +47,10 @@ from otpq.wire.listener import AddressTaken, Listener
 from otpq.worker.pool import Pool, PoolConfig, pool_tree
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
 
     from otpq.node.config import NodeConfig
+    from otpq.node.console_lines import Line
     from otpq.otp import Attached
 
 __all__ = ["EXIT_CODES", "run_node"]
@@ -68,7 +72,9 @@ SWITCH_INTERVAL: Final = 0.0005
 _DRAIN, _END = "drain", "end"
 
 
-def run_node(config: NodeConfig, *, announce: Callable[[str], None]) -> int:
+def run_node(
+    config: NodeConfig, *, announce: Callable[[str], None], say: Callable[[Sequence[Line]], None] | None = None
+) -> int:
     """Run a node until it is told to end (TERM, INT, the end of its parent); gives its exit code.
 
     The first signal drains: nothing new starts, what runs has `config.grace` seconds, the rest is handed back uncharged. A
@@ -77,6 +83,7 @@ def run_node(config: NodeConfig, *, announce: Callable[[str], None]) -> int:
     Args:
         config: What it is to be.
         announce: Called once, when it serves, with the line `ready NAME ADDRESS`.
+        say: Prints lines about tasks, in a thread of its own; None: nobody looks.
     """
     arm(os.environ.get("OTPQ_FAULT", ""))
     sys.setswitchinterval(SWITCH_INTERVAL)
@@ -84,7 +91,7 @@ def run_node(config: NodeConfig, *, announce: Callable[[str], None]) -> int:
     cookie = Cookie.ensure(config.cookie)
     with attach("node", trap_exit=True) as me, _signals(me.pid):
         try:
-            tree = _start(config, cookie)
+            tree = _start(config, cookie, say)
         except StartFailed as failed:
             raise _root(failed.reason, failed) from None
         file = config.place / ADDRESS_FILE
@@ -96,7 +103,7 @@ def run_node(config: NodeConfig, *, announce: Callable[[str], None]) -> int:
             file.unlink(missing_ok=True)
 
 
-def _start(config: NodeConfig, cookie: Cookie) -> Pid:
+def _start(config: NodeConfig, cookie: Cookie, say: Callable[[Sequence[Line]], None] | None) -> Pid:
     incarnation = new_incarnation()
     name = config.name.plain
     queue_server = ChildSpec(
@@ -113,6 +120,10 @@ def _start(config: NodeConfig, cookie: Cookie) -> Pid:
         shutdown=10.0,
     )
     specs = [queue_server]
+    if say is not None:
+        # First up and last down, so that it tells of all; never restarted, since a display must not bring a node down.
+        console = partial(Console.start_link, say, name=CONSOLE)
+        specs.insert(0, ChildSpec(id="console", start=console, restart="temporary", shutdown=1.0))
     if config.app is not None and config.workers:
         specs.append(pool_tree(_pool_config(config, name, incarnation)))
     # Five restarts in ten seconds: a store or a socket that is broken for a moment is worth some tries, and what does

@@ -29,6 +29,7 @@ from otpq.queue import queries
 from otpq.queue.clients import Clients, session_of
 from otpq.queue.inbox import Arrived, PolledInbox
 from otpq.queue.messages import OpenPool, PoolFacts
+from otpq.queue.onlooker import Onlooker
 from otpq.store.errors import CommitRefused, CommitUnknown, StaleEpoch
 from otpq.task import ENDED, TaskState
 from otpq.wire import messages as wire
@@ -94,6 +95,7 @@ class QueueServer(GenServer):
         self._inbox.attend(self._listener)
         self.own(self._inbox.close)
         self._clients = Clients(node, incarnation, self._epoch)
+        self._onlooker = Onlooker(self.registry)
         self._pools: dict[str, Pid] = {}
         self._sessions: dict[Any, str] = {}
         self._running: dict[str, frozenset[int]] = {}
@@ -473,6 +475,7 @@ class QueueServer(GenServer):
 
     def _send_outcome(self, effect: ef.Outcome) -> None:
         self._clients.ended(effect.tasks)
+        self._onlooker.tell(effect)
 
     def _send_to_pool(self, effect: Any) -> None:
         pool = self._pools.get(effect.session)
