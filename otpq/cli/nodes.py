@@ -11,7 +11,7 @@ import typer
 
 from otpq.cli.exits import FAILURE, STORE
 from otpq.cli.options import AsJson, CookieFile, NodeOption, open_client
-from otpq.cli.printing import facts_lines, put, put_json, write_lines
+from otpq.cli.printing import facts_lines, put, put_json
 from otpq.errors import UsageError
 
 if TYPE_CHECKING:
@@ -26,7 +26,9 @@ def node(
     app: Annotated[
         str | None, typer.Option(metavar="M:A", help="Where the app is: package.module:app or file.py:app.")
     ] = None,
-    workers: Annotated[int | None, typer.Option(help="How many; else one a processor.")] = None,
+    workers: Annotated[
+        str | None, typer.Option(metavar="N | MIN..MAX", help="How many (of a range: MAX, for now); else 1..CPUS.")
+    ] = None,
     queues: Annotated[str | None, typer.Option(metavar="A,B", help="What the workers serve; else 'default'.")] = None,
     store: Annotated[
         str | None, typer.Option(metavar="URL", help="sqlite:///path, a path, or memory:; else in the directory.")
@@ -40,10 +42,13 @@ def node(
     """Run a node until TERM or Ctrl-C."""
     if sys.platform == "win32":
         raise UsageError("a node does not run on Windows; client, CLI and shell do, and reach nodes elsewhere")
+    from otpq.cli.console import write_lines
+    from otpq.node.config import workers_of
+
     settings: dict[str, Any] = {
         "name": name,
         "app": None if app is None else _app(app),
-        "workers": workers,
+        "workers": None if workers is None else workers_of(workers),
         "queues": None if queues is None else tuple(queue.strip() for queue in queues.split(",")),
         "store": store,
         "directory": None if dir is None else dir.absolute(),
@@ -56,7 +61,7 @@ def node(
     from otpq.node.node import run_node
 
     logs.configure(os.environ.get("OTPQ_LOG_LEVEL", "INFO"))
-    say = write_lines if sys.stdout.isatty() and not quiet else None
+    say = write_lines if sys.stdout is not None and sys.stdout.isatty() and not quiet else None
     raise typer.Exit(run_node(config, announce=_announce, say=say))
 
 
@@ -69,7 +74,9 @@ def health(*, as_json: AsJson = False, node: NodeOption = None, cookie_file: Coo
         raise typer.Exit(FAILURE)
 
 
-def check(store: Annotated[str, typer.Argument(help="A store URL, or the path of its file.")]) -> None:
+def check(
+    store: Annotated[str, typer.Argument(help="A store URL, or the path of its file.")], *, as_json: AsJson = False
+) -> None:
     """Verify a store's invariants, without a node; exit code 3 if something is wrong."""
     from otpq.store.check import check as problems_of
     from otpq.store.url import parse_url
@@ -77,12 +84,13 @@ def check(store: Annotated[str, typer.Argument(help="A store URL, or the path of
     path = parse_url(store)
     if path is None:
         raise UsageError("memory: is gone when its node is; only a store in a file can be checked")
-    problems = problems_of(path)
-    for problem in problems:
-        put(str(problem))
+    problems = [str(problem) for problem in problems_of(path)]
+    if as_json:
+        put_json({"store": str(path), "problems": problems})
+    else:
+        put("\n".join(problems) or f"{path}: all is well")
     if problems:
         raise typer.Exit(STORE)
-    put(f"{path}: all is well")
 
 
 def demo(

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
-import sys
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 import typer
 
@@ -12,12 +10,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
     from datetime import datetime
 
-    from otpq.node.console_lines import Line
     from otpq.task import HistoryEntry, Task
 
-__all__ = ["counts_table", "facts_lines", "put", "put_json", "table", "task_lines", "tasks_table", "write_lines"]
-
-_COLOURS: Final = {"failure": typer.colors.RED, "retry": typer.colors.YELLOW}
+__all__ = ["counts_table", "facts_lines", "put", "put_json", "put_tasks", "table", "task_lines", "tasks_table"]
 
 
 def put(value: object) -> None:
@@ -30,17 +25,12 @@ def put_json(value: object) -> None:
     typer.echo(_json(value).decode())
 
 
-def write_lines(lines: Sequence[Line]) -> None:
-    """Write a node's lines to its terminal, past `sys.stdout`: a thread that a stopped terminal holds must hold no lock of it.
-
-    Raises:
-        OSError: The terminal is gone.
-    """
-    has_colours = "NO_COLOR" not in os.environ
-    texts = (typer.style(text, fg=_COLOURS[tone]) if has_colours and tone in _COLOURS else text for text, tone in lines)
-    left = "".join(f"{text}\n" for text in texts).encode(sys.stdout.encoding, "replace")
-    while left:
-        left = left[os.write(sys.stdout.fileno(), left) :]
+def put_tasks(tasks: Sequence[Task], *, as_json: bool) -> None:
+    """Print tasks as a table, or as JSON with one object a line."""
+    if not as_json:
+        put(tasks_table(tasks))
+    elif tasks:
+        put("\n".join(_json(task).decode() for task in tasks))
 
 
 def _json(value: object) -> bytes:
@@ -88,6 +78,8 @@ def task_lines(task: Task) -> str:
         "finished": _time(task.finished_at),
     }
     lines = [f"{name + ':':<12}{fact}" for name, fact in facts.items() if fact]
+    if task.options:
+        lines += ["options:", *(f"  {name}: {_json(value).decode()}" for name, value in task.options.items())]
     if task.history:
         lines += ["history:", *(f"  {_step(entry)}" for entry in task.history)]
     if task.error is not None and task.error.traceback:

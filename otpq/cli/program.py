@@ -20,7 +20,7 @@ app = typer.Typer(
 )
 
 app.command()(nodes.node)
-app.command()(tasks.submit)
+app.command(cls=tasks.Submit)(tasks.submit)
 app.command("list")(tasks.list_)
 app.command()(tasks.show)
 app.command()(tasks.counts)

@@ -55,9 +55,12 @@ def find_node() -> str:
         return running[0]
     if not running:
         raise NoNode(
-            "no node runs here; start one with `otpq node`, or name one: connect('a@host') or OTPQ_NODE=a@host"
+            "no node runs here; start one with `otpq node`, or name one: "
+            "connect('a@host'), --node a@host or OTPQ_NODE=a@host"
         )
-    raise NoNode(f"several nodes run here ({', '.join(running)}); name one: connect('{running[0]}')")
+    raise NoNode(
+        f"several nodes run here ({', '.join(running)}); name one: connect('{running[0]}') or --node {running[0]}"
+    )
 
 
 def running_nodes(home: Path | None = None) -> list[str]:

@@ -468,7 +468,8 @@ class QueueServer(GenServer):
 
     def _tell_reply(self, effect: ef.Reply) -> None:
         if effect.answer == "not_found":
-            answer: wire.FromServer = wire.Failed(effect.request, "not_found", "there is no such task")
+            facts: dict[str, str | int | float] = {} if effect.id is None else {"id": effect.id.hex()}
+            answer: wire.FromServer = wire.Failed(effect.request, "not_found", "there is no such task", facts=facts)
         else:
             answer = queries.answer(effect.request, effect.answer)
         self._clients.tell(session_of(effect.client), answer)
