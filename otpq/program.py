@@ -32,7 +32,7 @@ _clients: dict[OwnNode | None, Client] = {}
 _async_clients: WeakKeyDictionary[AbstractEventLoop, dict[OwnNode | None, AsyncClient]] = WeakKeyDictionary()
 
 
-def submit_task(what: str | Call | Mapping[str, Any], *args: Any, **kwargs: Any) -> TaskHandle:
+def submit_task(what: str | Call | Mapping[str, Any], *args: Any, **kwargs: Any) -> TaskHandle[Any]:
     """Submit by name with arguments, by a `Call`, or by a map with `job` and `params`; on the program's own client.
 
     Raises:
@@ -77,7 +77,7 @@ def add_own_node(node: OwnNode) -> None:
 
     with _lock:
         _own.append(node)
-    set_own_node(lambda: own.address if (own := _current()) is not None else None)
+    set_own_node(_current)
 
 
 def remove_own_node(node: OwnNode) -> None:

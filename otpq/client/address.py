@@ -19,17 +19,17 @@ __all__ = ["ADDRESS_FILE", "NoNode", "find_node", "running_nodes", "set_own_node
 ADDRESS_FILE: Final = "address"
 """In a node's directory, `~/.otpq/NAME/`, while it runs: one line, its name, its pid."""
 
-_own_node: Callable[[], str | None] = lambda: None  # noqa: E731 - replaced by `otpq.start`
+_own_node: Callable[[], tuple[str, Path | None] | None] = lambda: None  # noqa: E731 - replaced by `otpq.start`
 
 
 class NoNode(UsageError):
     """No address was given and none can be told; the message lists the nodes there are."""
 
 
-def set_own_node(name: Callable[[], str | None]) -> None:
-    """Let `name` say which node this program runs; `otpq.start` does."""
+def set_own_node(own: Callable[[], tuple[str, Path | None] | None]) -> None:
+    """Let `own` say which node this program runs, and where its cookie is unless at the usual place; `otpq.start` does."""
     global _own_node  # noqa: PLW0603 - a program has one
-    _own_node = name
+    _own_node = own
 
 
 def target(address: str | None, cookie_file: Path | str | None) -> Target:
@@ -40,6 +40,9 @@ def target(address: str | None, cookie_file: Path | str | None) -> Target:
         BadNodeName: The address is no node name.
         BadCookie: The cookie file is missing, shared with others or damaged.
     """
+    own = None if address else _own_node()
+    if own is not None and cookie_file is None:
+        cookie_file = own[1]
     name = NodeName.parse(address or find_node())
     path = Path(cookie_file) if cookie_file is not None else default_cookie_file()
     return Target(name.address, name.plain, Cookie.read(path), str(path))
@@ -47,7 +50,8 @@ def target(address: str | None, cookie_file: Path | str | None) -> Target:
 
 def find_node() -> str:
     """The node to talk to when none is named."""
-    named = _own_node() or os.environ.get("OTPQ_NODE")
+    own = _own_node()
+    named = own[0] if own is not None else os.environ.get("OTPQ_NODE")
     if named:
         return named
     running = running_nodes()
