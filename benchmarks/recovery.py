@@ -13,7 +13,7 @@ from __future__ import annotations
 import os
 import signal
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from benchmarks.stand import LONG, Line, Stand, Table, arguments, until
 from otpq.client.calls import Call
@@ -35,7 +35,7 @@ def runs_in(file: Path) -> list[Run]:
     return [(int(pid), float(begun)) for pid, begun in map(str.split, file.read_text("ascii").splitlines())]
 
 
-def begin(stand: Stand, client: Client, number: int) -> tuple[TaskHandle, Path, int]:
+def begin(stand: Stand, client: Client, number: int) -> tuple[TaskHandle[Any], Path, int]:
     """A task that runs and stays, and the process that runs it."""
     file = stand.home / f"runs-{number}"
     handle = client.submit(Call("stay", (str(file),)), LONG)
@@ -43,7 +43,7 @@ def begin(stand: Stand, client: Client, number: int) -> tuple[TaskHandle, Path, 
     return handle, file, runs_in(file)[0][0]
 
 
-def again(handle: TaskHandle, file: Path) -> float:
+def again(handle: TaskHandle[Any], file: Path) -> float:
     """When it ran again, once it has succeeded."""
     handle.get(LONG)
     runs = runs_in(file)

@@ -436,6 +436,8 @@ class Task(msgspec.Struct, frozen=True, kw_only=True):
     finished_at: datetime | None = None
     updated_at: datetime
     history: tuple[HistoryEntry, ...] = ()
+    options: Mapping[str, Any] = msgspec.field(default_factory=dict)
+    """The options in force that have no field of their own: `retries`, `timeout`, ...; empty in a list of tasks."""
 
     @property
     def has_ended(self) -> bool:

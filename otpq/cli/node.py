@@ -31,12 +31,15 @@ def run(words: Sequence[str]) -> int:
     """
     if sys.platform == "win32":
         raise UsageError("a node does not run on Windows; client, CLI and shell do, and reach nodes elsewhere")
-    config = _config(_settings(words))
+    given = _given(words)
+    config = _config(_settings(given))
     from otpq import logs
+    from otpq.cli.console import write_lines
     from otpq.node.node import run_node
 
     logs.configure(os.environ.get("OTPQ_LOG_LEVEL", "INFO"))
-    return run_node(config, announce=_announce)
+    is_watched = sys.stdout is not None and sys.stdout.isatty() and "quiet" not in given
+    return run_node(config, announce=_announce, say=write_lines if is_watched else None)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -49,24 +52,33 @@ def _parser() -> argparse.ArgumentParser:
     add = parser.add_argument
     add("--name", metavar="NAME@HOST", help="Else otpq@127.0.0.1.")
     add("--app", metavar="M:A", help="Where the app is: package.module:app or file.py:app.")
-    add("--workers", metavar="N", type=int, help="How many; else one a processor.")
+    add("--workers", metavar="N | MIN..MAX", help="How many (of a range: MAX, for now); else 1..CPUS.")
     add("--queues", metavar="A,B", help="What the workers serve; else 'default'.")
     add("--store", metavar="URL", help="sqlite:///path, a path, or memory:; else in the directory.")
     add("--dir", metavar="DIR", type=Path, help="Where the node keeps its things; else ~/.otpq/NAME.")
     add("--grace", metavar="SECONDS", type=float, help="What running tasks have after TERM; else 30.")
+    add("--quiet", "-q", action="store_true", help="On a terminal: no lines about tasks.")
     add("--cookie-file", metavar="FILE", type=Path, help="Else OTPQ_COOKIE_FILE, else ~/.otpq/cookie.")
     add("--path", type=Path, action="append", help=argparse.SUPPRESS)  # what `otpq.start` says
     return parser
 
 
-def _settings(words: Sequence[str]) -> dict[str, Any]:
-    """The settings of `NodeConfig` that the words give."""
+def _given(words: Sequence[str]) -> dict[str, Any]:
+    """What the words say, by option."""
     parser = _parser()
     found, unknown = parser.parse_known_args(words)
     if unknown:
         raise UnknownOption(unknown[0], [option for action in parser._actions for option in action.option_strings])  # noqa: SLF001
-    given = vars(found)
-    settings: dict[str, Any] = {name: given[name] for name in ("name", "workers", "store", "grace") if name in given}
+    return vars(found)
+
+
+def _settings(given: dict[str, Any]) -> dict[str, Any]:
+    """The settings of `NodeConfig` that were given."""
+    from otpq.node.config import workers_of
+
+    settings: dict[str, Any] = {name: given[name] for name in ("name", "store", "grace") if name in given}
+    if "workers" in given:
+        settings["workers"] = workers_of(given["workers"])
     settings["path"] = _paths(given.get("app"), given.get("path", ()))
     if "app" in given:
         settings["app"] = _app(given["app"])

@@ -30,7 +30,9 @@ def health(*, as_json: AsJson = False, node: NodeOption = None, cookie_file: Coo
         raise typer.Exit(FAILURE)
 
 
-def check(store: Annotated[str, typer.Argument(help="A store URL, or the path of its file.")]) -> None:
+def check(
+    store: Annotated[str, typer.Argument(help="A store URL, or the path of its file.")], *, as_json: AsJson = False
+) -> None:
     """Verify a store's invariants, without a node; exit code 3 if something is wrong."""
     from otpq.store.check import check as problems_of
     from otpq.store.url import parse_url
@@ -38,12 +40,13 @@ def check(store: Annotated[str, typer.Argument(help="A store URL, or the path of
     path = parse_url(store)
     if path is None:
         raise UsageError("memory: is gone when its node is; only a store in a file can be checked")
-    problems = problems_of(path)
-    for problem in problems:
-        put(str(problem))
+    problems = [str(problem) for problem in problems_of(path)]
+    if as_json:
+        put_json({"store": str(path), "problems": problems})
+    else:
+        put("\n".join(problems) or f"{path}: all is well")
     if problems:
         raise typer.Exit(STORE)
-    put(f"{path}: all is well")
 
 
 def demo(

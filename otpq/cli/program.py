@@ -34,7 +34,7 @@ app = typer.Typer(
 
 _UNREAD = {"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []}
 app.command(context_settings=_UNREAD)(nodes.node)  # node.py reads its words, `--help` too
-app.command()(tasks.submit)
+app.command(cls=tasks.Submit)(tasks.submit)
 app.command("list")(tasks.list_)
 app.command()(tasks.show)
 app.command()(tasks.counts)

@@ -13,6 +13,7 @@ from otpq.client.effects import Acknowledged, Submission
 from otpq.client.errors import NodeUnreachable, NotAnswered
 from otpq.client.ids import IdMaker
 from otpq.client.io import Io, Target
+from otpq.running import running_task
 from otpq.wire.messages import MAX_TASKS
 
 if TYPE_CHECKING:
@@ -63,8 +64,8 @@ class Session:
         return io
 
     def task(self, what: Call | str | Mapping[str, Any]) -> NewTask:
-        """The task that `what` asks for, packed."""
-        return new_task(as_call(what), self.new_id())
+        """The task that `what` asks for, packed; its parent is the task that asks, if one does."""
+        return new_task(as_call(what), self.new_id(), parent=running_task.get())
 
     def send(self, tasks: list[NewTask]) -> tuple[Cell[Acknowledged], list[Cell[Outcome]]]:
         """Have the tasks made, as a whole; the acknowledgement and the outcomes will be in these cells."""

@@ -132,6 +132,8 @@ class Outcome(msgspec.Struct):
     """These tasks have ended; for clients that wait for them."""
 
     tasks: list[TaskRow]
+    retried: list[TaskRow] = []
+    """These had a run that failed, and will have another; for whoever looks on."""
 
 
 Effect: TypeAlias = (

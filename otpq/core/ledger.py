@@ -27,6 +27,7 @@ class Ledger:
         "keys",
         "leases",
         "lost",
+        "retried",
         "sends",
         "settings",
         "succeeded",
@@ -50,6 +51,7 @@ class Ledger:
         self.settings: dict[str, bytes | None] = {}
         self.deletes: list[int] = []
         self.ended: list[TaskRow] = []
+        self.retried: list[TaskRow] = []
         self.acks: list[Effect] = []
         """Answers, in the order of their events."""
         self.sends: list[Effect] = []
@@ -83,8 +85,8 @@ class Ledger:
         )
         effects: list[Effect] = [Persist(changes)] if changes else []
         effects += self.acks
-        if self.ended:
-            effects.append(Outcome(self.ended))
+        if self.ended or self.retried:
+            effects.append(Outcome(self.ended, self.retried))
         effects += self.sends
         return effects
 

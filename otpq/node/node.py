@@ -1,6 +1,7 @@
 """run_node: a node in this process, from its supervision tree to its last child's end.
 
 Node (one_for_one)
+├── Console              only on a terminal: prints what ended
 ├── QueueServer          core, store, socket; the node leads
 ├── Undertaker           for the first minute: what earlier incarnations left
 └── Pool tree            warden, workers with their children, the pool that feeds them
@@ -20,6 +21,7 @@ from typing import TYPE_CHECKING, Any, Final
 from otpq.client.address import ADDRESS_FILE
 from otpq.errors import OtpqError, StoreError, UsageError
 from otpq.faults import arm
+from otpq.node.console import Console
 from otpq.node.past import deaths_in, new_incarnation
 from otpq.node.undertaker import Undertaker
 from otpq.otp import (
@@ -38,6 +40,7 @@ from otpq.otp import (
     send,
     stop,
 )
+from otpq.queue.onlooker import CONSOLE
 from otpq.queue.queue_server import QueueServer
 from otpq.store.errors import StoreTaken
 from otpq.store.url import open_store
@@ -46,9 +49,10 @@ from otpq.wire.listener import AddressTaken, Listener
 from otpq.worker.pool import Pool, PoolConfig, pool_tree
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
 
     from otpq.node.config import NodeConfig
+    from otpq.node.console_lines import Line
     from otpq.otp import Attached
 
 __all__ = ["EXIT_CODES", "run_node"]
@@ -70,7 +74,9 @@ SWITCH_INTERVAL: Final = 0.0005
 _DRAIN, _END = "drain", "end"
 
 
-def run_node(config: NodeConfig, *, announce: Callable[[str], None]) -> int:
+def run_node(
+    config: NodeConfig, *, announce: Callable[[str], None], say: Callable[[Sequence[Line]], None] | None = None
+) -> int:
     """Run a node until it is told to end (TERM, INT, the end of its parent); gives its exit code.
 
     The first signal drains: nothing new starts, what runs has `config.grace` seconds, the rest is handed back uncharged. A
@@ -79,6 +85,7 @@ def run_node(config: NodeConfig, *, announce: Callable[[str], None]) -> int:
     Args:
         config: What it is to be.
         announce: Called once, when it serves, with the line `ready NAME ADDRESS`.
+        say: Prints lines about tasks, in a thread of its own; None: nobody looks.
     """
     arm(os.environ.get("OTPQ_FAULT", ""))
     sys.setswitchinterval(SWITCH_INTERVAL)
@@ -86,7 +93,7 @@ def run_node(config: NodeConfig, *, announce: Callable[[str], None]) -> int:
     cookie = Cookie.ensure(config.cookie)
     with attach("node", trap_exit=True) as me, _signals(me.pid):
         try:
-            tree = _start(config, cookie)
+            tree = _start(config, cookie, say)
         except StartFailed as failed:
             raise _root(failed.reason, failed) from None
         file = config.place / ADDRESS_FILE
@@ -98,7 +105,7 @@ def run_node(config: NodeConfig, *, announce: Callable[[str], None]) -> int:
             file.unlink(missing_ok=True)
 
 
-def _start(config: NodeConfig, cookie: Cookie) -> Pid:
+def _start(config: NodeConfig, cookie: Cookie, say: Callable[[Sequence[Line]], None] | None) -> Pid:
     incarnation = new_incarnation()
     name = config.name.plain
     queue_server = ChildSpec(
@@ -116,6 +123,10 @@ def _start(config: NodeConfig, cookie: Cookie) -> Pid:
     )
     undertaker = partial(Undertaker.start_link, config.place, name, "queue_server")
     specs = [queue_server, ChildSpec(id="undertaker", start=undertaker, restart="transient")]
+    if say is not None:
+        # First up and last down, so that it tells of all; never restarted, since a display must not bring a node down.
+        console = partial(Console.start_link, say, name=CONSOLE)
+        specs.insert(0, ChildSpec(id="console", start=console, restart="temporary", shutdown=1.0))
     if config.app is not None and config.workers:
         specs.append(pool_tree(_pool_config(config, name, incarnation)))
     # Five restarts in ten seconds: a store or a socket that is broken for a moment is worth some tries, and what does
@@ -134,6 +145,8 @@ def _pool_config(config: NodeConfig, name: str, incarnation: str) -> PoolConfig:
         size=config.workers,
         app=config.app,
         path=config.path,
+        # What a handler submits goes to its own node, whatever the shell that started the node talks to.
+        environment={"OTPQ_NODE": str(config.name), "OTPQ_COOKIE_FILE": str(config.cookie.absolute())},
         grace=config.grace,
     )
 

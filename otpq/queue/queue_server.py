@@ -29,6 +29,7 @@ from otpq.queue import queries
 from otpq.queue.clients import Clients, session_of
 from otpq.queue.inbox import Arrived, PolledInbox
 from otpq.queue.messages import OpenPool, PoolFacts
+from otpq.queue.onlooker import Onlooker
 from otpq.store.errors import CommitRefused, CommitUnknown, StaleEpoch
 from otpq.task import ENDED, TaskState
 from otpq.wire import messages as wire
@@ -94,6 +95,7 @@ class QueueServer(GenServer):
         self._inbox.attend(self._listener)
         self.own(self._inbox.close)
         self._clients = Clients(node, incarnation, self._epoch)
+        self._onlooker = Onlooker(self.registry)
         self._pools: dict[str, Pid] = {}
         self._sessions: dict[Any, str] = {}
         self._running: dict[str, frozenset[int]] = {}
@@ -211,8 +213,9 @@ class QueueServer(GenServer):
                     self._persist(changes)
                 case ef.Accepted():
                     self._send_accepted(effect)
-                case ef.Outcome(tasks):
-                    self._clients.ended(tasks)
+                case ef.Outcome():
+                    self._clients.ended(effect.tasks)
+                    self._onlooker.tell(effect)
                 case ef.Refused():
                     self._send_refused(effect)
                 case ef.Reply():
@@ -496,7 +499,8 @@ class QueueServer(GenServer):
 
     def _tell_reply(self, effect: ef.Reply) -> None:
         if effect.answer == "not_found":
-            answer: wire.FromServer = wire.Failed(effect.request, "not_found", "there is no such task")
+            facts: dict[str, str | int | float] = {} if effect.id is None else {"id": effect.id.hex()}
+            answer: wire.FromServer = wire.Failed(effect.request, "not_found", "there is no such task", facts=facts)
         else:
             answer = queries.answer(effect.request, effect.answer)
         self._clients.tell(session_of(effect.client), answer)

@@ -7,6 +7,7 @@ what touches the world: one thread that listens to the child, one timer that loo
 from __future__ import annotations
 
 import logging
+import os
 import sys
 import threading
 from dataclasses import dataclass
@@ -97,7 +98,10 @@ class Worker(GenServer):
         self._config = config
         self._slot = slot
         self._settings = ChildSettings(
-            app=config.app, label=f"otpq-child:{config.name}:{slot}", path=(*config.path, *sys.path)
+            app=config.app,
+            label=f"otpq-child:{config.name}:{slot}",
+            path=(*config.path, *sys.path),
+            env={**os.environ, **config.environment},
         )
         self._tray = Tray()
         self._link: ChildLink | None = None

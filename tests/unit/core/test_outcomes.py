@@ -74,7 +74,8 @@ def test_an_error_is_retried_after_the_wait_of_the_policy(queue: Driver) -> None
     queue.tell(batch, queue.failure(1))
     row = queue.row(id)
     assert (row.state, row.attempt, row.due, row.reason) == ("retrying", 1, queue.wall + 2.0, None)
-    assert queue.all(ef.Outcome) == []
+    (outcome,) = queue.all(ef.Outcome)
+    assert (outcome.tasks, [row.id for row in outcome.retried]) == ([], [id])
     queue.step(seconds=1.9)
     assert queue.state(id) == "retrying"
     queue.step(seconds=0.2)
