@@ -202,20 +202,21 @@ class QueueServer(GenServer):
         return events
 
     def _carry_out(self, effects: list[ef.Effect]) -> None:
-        """In their order: the commit, what clients hear, what pools hear.
+        """In their order: the commit, what clients hear, what pools hear, what a console hears.
 
         A pool that wakes up takes the interpreter from us, and a client who waits would wait for that too.
         """
         to_pools: dict[str, list[ef.Effect]] = {}
+        outcome: ef.Outcome | None = None
         for effect in effects:
             match effect:
                 case ef.Persist(changes):
                     self._persist(changes)
                 case ef.Accepted():
                     self._send_accepted(effect)
-                case ef.Outcome():
-                    self._clients.ended(effect.tasks)
-                    self._onlooker.tell(effect)
+                case ef.Outcome(tasks):
+                    self._clients.ended(tasks)
+                    outcome = effect
                 case ef.Refused():
                     self._send_refused(effect)
                 case ef.Reply():
@@ -225,6 +226,8 @@ class QueueServer(GenServer):
         self._send_outbox()
         for session, told in to_pools.items():
             self._tell_pool(session, told)
+        if outcome is not None:
+            self._onlooker.tell(outcome)
 
     def _persist(self, changes: Changes) -> None:
         hit("commit.before")
