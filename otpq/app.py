@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final, Generic, ParamSpec, Self, TypeVar,
 from otpq import program
 from otpq.errors import BadOption, UsageError
 from otpq.reference import public_name, reference_to
-from otpq.task import DEFAULTS, Options
+from otpq.task import DEFAULT_HANDLER, DEFAULTS, Options
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Mapping
@@ -29,7 +29,6 @@ __all__ = ["App", "AsyncHandler", "BaseHandler", "Handler"]
 P = ParamSpec("P")
 R = TypeVar("R")
 
-_DEFAULT: Final = "@default"  # otpq.client.calls.DEFAULT_HANDLER, which costs a child the whole wire to import
 _NAME_BYTES: Final = 255
 _CO_COROUTINE: Final = 0x80  # inspect.CO_COROUTINE; inspect takes a child longer to import than this file
 
@@ -168,7 +167,7 @@ class App:
 
     def default(self, function: Callable[..., Any], /) -> Any:
         """Make a function the handler of the maps that name no job; it gets the map as its one argument."""
-        return self._register(_DEFAULT, function, DEFAULTS)
+        return self._register(DEFAULT_HANDLER, function, DEFAULTS)
 
     def register_task(
         self, name: str, handler: Callable[..., Any], **options: Unpack[HandlerOptions]

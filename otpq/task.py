@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
 __all__ = [
+    "DEFAULT_HANDLER",
     "ENDED",
     "PRIORITIES",
     "TRANSITIONS",
@@ -100,6 +101,9 @@ TRANSITIONS: Final[Mapping[TaskState, Mapping[TaskState, str]]] = MappingProxyTy
 
 ENDED: Final = frozenset({_S.SUCCEEDED, _S.FAILED, _S.CANCELLED, _S.EXPIRED})
 """The states that only an operator's retry leaves, if anything does."""
+
+DEFAULT_HANDLER: Final = "@default"
+"""The name of an app's `@app.default` handler, which gets the maps that name no job, or one that no handler is known for."""
 
 PRIORITIES: Final[Mapping[str, int]] = MappingProxyType({"low": 2, "normal": 5, "high": 8})
 """Words for priorities; as numbers they are 0 to 9, 9 first."""
@@ -281,7 +285,9 @@ def _type_name(name: str, value: object) -> str:
     if isinstance(value, str):
         return value
     if isinstance(value, type) and issubclass(value, BaseException):
-        return value.__qualname__ if value.__module__ == "builtins" else f"{value.__module__}.{value.__qualname__}"
+        # A program's own file has another name in its children: there, and so here, its classes go without one.
+        is_bare = value.__module__ == "builtins" or value.__module__.startswith("__")
+        return value.__qualname__ if is_bare else f"{value.__module__}.{value.__qualname__}"
     raise BadOption(name, value, "exception types, or their names")
 
 

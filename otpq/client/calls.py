@@ -7,17 +7,15 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final
 
 from otpq.errors import UnknownOption, UsageError
-from otpq.task import Options
+from otpq.task import DEFAULT_HANDLER, Options
 from otpq.wire.messages import NewTask
 from otpq.wire.values import pack_arguments
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-__all__ = ["DEFAULT_HANDLER", "Call", "as_call", "new_task"]
+__all__ = ["Call", "as_call", "new_task"]
 
-DEFAULT_HANDLER: Final = "@default"
-"""The name under which a map without a job travels: the queue server gives it to the app's `@app.default` handler."""
 NAME_BYTES: Final = 255
 _PLAIN: Final = Options()
 

@@ -16,7 +16,7 @@ On a stream of frames (`frames.py`), first one frame to the child, `Greeting`, t
     result  = [seq, outcome, value, started, finished]
               int, Outcome, bytes, float, float (wall clock; both 0 for what was not run)
     value   = the packed result (SUCCEEDED), or an error
-    error   = MessagePack [type, message, traceback] as bytes
+    error   = MessagePack [type, message, traceback, [name, ...]] as bytes: the names of its class and of that one's bases
 
 Values stay packed on their way to the store. New fields go at the end; whoever reads must allow for more than it knows.
 This side of the file imports msgpack alone, as every child does; the node reads the frames with `reports.py`.

@@ -250,7 +250,7 @@ class Worker(GenServer):
                 case Ready():
                     self._welcome(report)
                 case Refused():
-                    kind, text, _trace = msgspec.msgpack.decode(report.error)
+                    kind, text, *_ = msgspec.msgpack.decode(report.error)
                     self._error = f"it could not load the app {self._config.app!r}: {kind}: {text}"
         self._pump()
 

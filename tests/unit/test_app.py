@@ -13,10 +13,10 @@ import pytest
 import otpq
 from otpq import program
 from otpq.app import App, AsyncHandler, Handler
-from otpq.client.calls import DEFAULT_HANDLER, Call
+from otpq.client.calls import Call
 from otpq.errors import BadOption, UnknownOption, UsageError
 from otpq.reference import BadApp, public_name
-from otpq.task import Options
+from otpq.task import DEFAULT_HANDLER, Options
 from otpq.worker.loading import MAIN_ALIAS, load_app
 
 if TYPE_CHECKING:

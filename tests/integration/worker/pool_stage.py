@@ -270,7 +270,7 @@ class Stage:
 
 def error_of(result: Failed | Discarded) -> tuple[str, str, str]:
     assert result.error is not None
-    kind, message, trace = msgpack.unpackb(result.error)
+    kind, message, trace, *_ = msgpack.unpackb(result.error)
     return kind, message, trace
 
 

@@ -77,7 +77,11 @@ def test_a_result_says_where_it_ran(tmp_path: Path) -> None:
 def test_an_error_and_an_unknown_name_are_failures_with_their_reason(tmp_path: Path) -> None:
     with staged(tmp_path) as stage:
         failed, unknown = stage.result(stage.give("fail")), stage.result(stage.give("nobody"))
-        assert (failed.reason, failed.types, error_of(failed)[:2]) == ("error", ("ValueError",), ("ValueError", "no"))
+        assert (failed.reason, failed.types, error_of(failed)[:2]) == (
+            "error",
+            ("ValueError", "Exception", "BaseException"),
+            ("ValueError", "no"),
+        )
         assert unknown.reason == "error"
         kind, message, _ = error_of(unknown)
         assert kind == "NoHandler"

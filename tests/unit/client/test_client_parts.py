@@ -10,13 +10,13 @@ import pytest
 from otpq.client import address
 from otpq.client.address import NoNode, find_node, running_nodes
 from otpq.client.callbacks import Callbacks
-from otpq.client.calls import DEFAULT_HANDLER, Call, as_call, new_task
+from otpq.client.calls import Call, as_call, new_task
 from otpq.client.cell import Cell, wait_all
 from otpq.client.errors import QueueFull, StoreFull, StoreUnavailable, SubmissionRefused, TaskNotFound, refused
 from otpq.client.ids import IdMaker, id_bytes
 from otpq.client.session import chunks
 from otpq.errors import BadOption, UnknownOption, UsageError
-from otpq.task import Options
+from otpq.task import DEFAULT_HANDLER, Options
 from otpq.wire import messages as m
 from otpq.wire.values import unpack
 

@@ -130,10 +130,10 @@ def test_the_options_of_a_row_that_matter_here() -> None:
 
 def test_a_childs_words_become_the_cores() -> None:
     tray = tray_of(*map(job, range(1, 5)))
-    error = msgpack.packb(["shop.OutOfStock", "no", "trace"])
+    error = msgpack.packb(["shop.OutOfStock", "no", "trace", ["shop.OutOfStock", "LookupError"]])
     assert tray.answered(report(1), RAN, ()).results == [Succeeded(1, b"v", 1.0, 2.0, RAN)]
     failed = tray.answered(report(2, outcome=Outcome.FAILED, value=error), RAN, ())
-    assert failed.results == [Failed(2, "error", error, 1.0, 2.0, RAN, ("shop.OutOfStock", "OutOfStock"))]
+    assert failed.results == [Failed(2, "error", error, 1.0, 2.0, RAN, ("shop.OutOfStock", "LookupError"))]
     assert failed.failed == 1
     (unknown,) = tray.answered(report(3, outcome=Outcome.NO_HANDLER, value=error), RAN, ("a", "b")).results
     assert isinstance(unknown, Failed)
@@ -186,7 +186,7 @@ def test_the_one_that_ran_is_to_blame_and_nobody_else() -> None:
     tray.answered(report(1), RAN, ())
     found = ended(tray, SlotView(3, entry(2)))  # two have begun
     assert isinstance(found[2], Failed)
-    assert (found[2].reason, msgpack.unpackb(found[2].error)) == ("crashed", ["Crashed", "it died", ""])
+    assert (found[2].reason, msgpack.unpackb(found[2].error)) == ("crashed", ["Crashed", "it died", "", ["Crashed"]])
     assert (found[3], found[4]) == ("returned", "returned")
 
 
