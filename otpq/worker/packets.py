@@ -5,12 +5,13 @@ To the child, one *packet* for each task or millisecond of work (`task_pipe.py` 
     packet  = [lease, [item, ...]]                      no item: finish what you have and end
     item    = [seq, id, name, attempt, options, payload]
               int, 16 bytes, str, int, bytes (MessagePack map), bytes (MessagePack [args, kwargs])
+              the options are those that the caller named; under them lies what the child's own app declares
 
 An item is packed once, by the queue server, and joined into packets as bytes; only the child opens it.
 
 On a stream of frames (`frames.py`), first one frame to the child, `Greeting`, then frames from it:
 
-    ["ready", pid, [handler name, ...]]                 the app is loaded
+    ["ready", pid, {handler name: options, ...}]        the app is loaded; what it declares, as `Options.pack` gives it
     ["refused", error]                                  it could not be; the child ends
     ["results", lease, [result, ...]]
     result  = [seq, outcome, value, started, finished]

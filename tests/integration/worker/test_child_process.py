@@ -328,7 +328,7 @@ def test_a_module_is_imported_by_name_and_main_files_under_another(start_child: 
     (tmp_path / "my_module.py").write_text(
         "from types import SimpleNamespace as N\nname = __name__\n"
         "if __name__ == '__main__': raise SystemExit('run as a program')\n"
-        "class Box: app = N(tasks={'name': N(handler=lambda: name)})\n"
+        "class Box: app = N(tasks={'name': N(handler=lambda: name, declaration=b'')})\n"
     )
     by_name = start_child("my_module:Box.app", path=(str(tmp_path), *sys.path))
     by_path = start_child(f"{tmp_path / 'my_module.py'}:Box.app")

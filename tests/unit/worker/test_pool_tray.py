@@ -119,10 +119,15 @@ def test_the_options_of_a_row_that_matter_here() -> None:
     def row(options: bytes) -> TaskRow:
         return TaskRow(1, b"i" * 16, "n", "q", "", 5, "queued", 0, None, 0, 0, options, b"p", attempt=2)
 
-    plain, special = jobs_of([row(b""), row(Options.of(timeout=None, at_most_once=True).pack())])
+    plain, special = jobs_of([row(b""), row(Options.of(timeout=None, at_most_once=True).pack())], {})
     assert (plain.timeout, plain.at_most_once) == (300.0, False)
     assert (special.timeout, special.at_most_once) == (None, True)
     assert plain.item == pack_item(Item(1, b"i" * 16, "n", 3, b"", b"p"))
+
+    declared = {"n": Options.of(timeout=7, at_most_once=True).pack(), "other": Options.of(timeout=8).pack()}
+    plain, special = jobs_of([row(b""), row(Options.of(timeout=9).pack())], declared)
+    assert (plain.timeout, plain.at_most_once) == (7.0, True)
+    assert (special.timeout, special.at_most_once) == (9.0, True)
 
 
 # --- answers ---------------------------------------------------------------------------------------------------------
