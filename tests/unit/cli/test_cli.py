@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import warnings
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Self
 
@@ -75,8 +76,10 @@ class FakeClient:
         if self.error is not None:
             raise self.error
 
-    def submit(self, call: Call) -> FakeHandle:
-        self._ask("submit", call.name, call.args, call.kwargs, call.options.priority)
+    def submit(self, call: Call, *, strict: bool) -> FakeHandle:
+        self._ask("submit", call.name, call.args, call.kwargs, call.options.priority, *["strict"] * strict)
+        if call.name == "misspelt":
+            warnings.warn("no handler 'misspelt' is known", UserWarning, stacklevel=1)
         return FakeHandle(self.result)
 
     def tasks(self, selector: Selector, *, limit: int) -> Page:
@@ -86,6 +89,10 @@ class FakeClient:
     def get_task_status(self, id: str) -> Task:
         self._ask("get_task_status", id)
         return TASK
+
+    def why(self, id: str) -> dict[str, Any] | None:
+        self._ask("why", id)
+        return {"code": "no_handler", "handler": "mail", "pools": 2}
 
     def counts(self, queue: str | None) -> dict[str, dict[str, int]]:
         self._ask("counts", queue)
@@ -121,6 +128,17 @@ def test_submit_reads_words_as_json_and_failing_that_as_text(client: FakeClient)
     assert client.asked == [("submit", "mail", (3, [1, 2], "plain text"), {"html": True}, 8)]
 
 
+def test_submit_may_be_strict(client: FakeClient) -> None:
+    assert otpq("submit", "mail", "--strict").exit_code == 0
+    assert client.asked[0][-1] == "strict"
+
+
+@pytest.mark.usefixtures("client")
+def test_what_a_submission_is_warned_of_is_a_line_on_standard_error() -> None:
+    said = otpq("submit", "misspelt")
+    assert (said.exit_code, said.stdout, said.stderr) == (0, f"{ID}\n", "otpq: no handler 'misspelt' is known\n")
+
+
 @pytest.mark.usefixtures("client")
 def test_submit_can_wait_for_the_result() -> None:
     assert json.loads(otpq("submit", "mail", "--wait").stdout) == {"sent": 1}
@@ -152,7 +170,13 @@ def test_list_gives_json() -> None:
 @pytest.mark.usefixtures("client")
 def test_show_tells_everything() -> None:
     said = otpq("show", ID).stdout
-    for part in ('"a@b.c", html=true', "failed (error)", "ValueError: no", "queued -> running on a@h 7"):
+    for part in (
+        '"a@b.c", html=true',
+        'no_handler (handler "mail", pools 2)',
+        "failed (error)",
+        "ValueError: no",
+        "queued -> running on a@h 7",
+    ):
         assert part in said
     assert json.loads(otpq("show", ID, "--json").stdout)["history"][0]["to"] == "running"
 
@@ -171,6 +195,8 @@ def test_cancel_says_how_it_went(client: FakeClient) -> None:
 
 def test_health_fails_if_the_node_is_not_well(client: FakeClient) -> None:
     assert otpq("health").stdout == "ok: true\nnode: a@h\n"
+    client.facts["problems"] = ["worker default/0: no", "worker default/1: no"]
+    assert otpq("health").stdout.endswith("problems: worker default/0: no\nproblems: worker default/1: no\n")
     client.facts = {"ok": False}
     assert otpq("health", "--json").exit_code == 1
 
