@@ -90,11 +90,7 @@ class Batch:
 def dispatch(state: State) -> None:
     """Answer the open demand with what may run, until one of the two is used up."""
     state.is_hungry = False
-    waiting = [
-        session
-        for session in state.sessions.values()
-        if session.open and session.handlers and state.leases.is_trusted(session.node)
-    ]
+    waiting = [session for session in state.sessions.values() if session.open and state.leases.is_trusted(session.node)]
     waiting.sort(key=lambda session: session.served)
     wanted = sum(session.open for session in waiting)
     given = 0
