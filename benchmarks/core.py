@@ -70,7 +70,8 @@ class Bench:
         self.now = 1_000_000.0
         self.asked = 0
         self.received = 0
-        self.step("open", [ev.SessionOpened(session="s", node="n@h", incarnation="1", queues=("default",))])
+        opened = ev.SessionOpened(session="s", node="n@h", incarnation="1", queues=("default",), handlers={"noop": b""})
+        self.step("open", [opened])
 
     def step(self, phase: str, events: list[ev.Event]) -> None:
         """One step of the core, its time added to `phase`."""

@@ -28,6 +28,8 @@ if TYPE_CHECKING:
     from otpq.client.errors import TaskExpired as TaskExpired
     from otpq.client.errors import TaskFailed as TaskFailed
     from otpq.client.errors import TaskNotFound as TaskNotFound
+    from otpq.client.errors import UnknownHandler as UnknownHandler
+    from otpq.client.errors import UnknownHandlerWarning as UnknownHandlerWarning
     from otpq.client.errors import WaitTimeout as WaitTimeout
     from otpq.client.handle import AsyncTaskHandle as AsyncTaskHandle
     from otpq.client.handle import TaskHandle as TaskHandle
@@ -77,6 +79,8 @@ __all__ = [
     "TaskNotFound",
     "TaskState",
     "Unavailable",
+    "UnknownHandler",
+    "UnknownHandlerWarning",
     "UnknownOption",
     "UsageError",
     "WaitTimeout",
@@ -104,6 +108,8 @@ _NAMES = {
         "TaskExpired",
         "TaskFailed",
         "TaskNotFound",
+        "UnknownHandler",
+        "UnknownHandlerWarning",
         "WaitTimeout",
     ),
     "otpq.client.handle": ("AsyncTaskHandle", "TaskHandle"),

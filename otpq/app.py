@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final, Generic, ParamSpec, Self, TypeVar,
 from otpq import program
 from otpq.errors import BadOption, UsageError
 from otpq.reference import public_name, reference_to
-from otpq.task import DEFAULTS, Options
+from otpq.task import COLUMNS, DEFAULT_HANDLER, DEFAULTS, Options, normalized, overlaid
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Mapping
@@ -30,7 +30,6 @@ __all__ = ["App", "AsyncHandler", "BaseHandler", "Handler"]
 P = ParamSpec("P")
 R = TypeVar("R")
 
-_DEFAULT: Final = "@default"  # otpq.client.calls.DEFAULT_HANDLER, which costs a child the whole wire to import
 _NAME_BYTES: Final = 255
 _CO_COROUTINE: Final = 0x80  # inspect.CO_COROUTINE; inspect takes a child longer to import than this file
 
@@ -40,14 +39,31 @@ class BaseHandler(Generic[P, R]):
 
     name: str
     handler: Callable[P, Any]
+    declared: Mapping[str, Any]
+    """The options it was defined with."""
+    said: Mapping[str, Any]
+    """What its calls say for themselves: `.options(...)`, and where and when the definition puts them.
+
+    The rest of the definition goes the other way, from the children to the queue server, and lies under what is said here.
+    """
     defaults: Options
     """The options in force for its calls."""
 
-    def __init__(self, name: str, handler: Callable[P, Any], defaults: Options) -> None:
+    def __init__(
+        self, name: str, handler: Callable[P, Any], declared: Mapping[str, Any], said: Mapping[str, Any] | None = None
+    ) -> None:
         update_wrapper(cast("Any", self), handler)
         self.name = name
         self.handler = handler
-        self.defaults = defaults
+        self.declared = declared
+        self.said = {key: declared[key] for key in declared if key in COLUMNS} if said is None else said
+        in_force = overlaid(declared, self.said)
+        self.defaults = Options(**in_force) if in_force else DEFAULTS
+
+    @property
+    def declaration(self) -> bytes:
+        """The definition's options as a child tells them: a MessagePack map."""
+        return Options(**self.declared).pack()
 
     def submit(self, *args: P.args, **kwargs: P.kwargs) -> TaskHandle[R]:
         """Submit a task that calls this handler, on the program's client; when this returns, it is durable.
@@ -67,8 +83,7 @@ class BaseHandler(Generic[P, R]):
         from otpq.client.calls import Call
 
         call = Call(self.name, args, kwargs)
-        if self.defaults is not DEFAULTS:
-            call.options = self.defaults
+        call.options, call.said = self.defaults, self.said
         return call
 
     def si(self, *args: P.args, **kwargs: P.kwargs) -> Call:
@@ -85,7 +100,7 @@ class BaseHandler(Generic[P, R]):
         whole = options.get("max_concurrency")
         if whole is not None:
             raise BadOption("max_concurrency", whole, "it is set where the handler is defined")
-        return type(self)(self.name, self.handler, self.defaults.with_(**options))
+        return type(self)(self.name, self.handler, self.declared, overlaid(self.said, normalized(options)))
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.name}>"
@@ -155,10 +170,10 @@ class App:
         Raises:
             UsageError: The name cannot be one or is taken, or an option is wrong (`UnknownOption`, `BadOption`).
         """
-        defaults = Options.of(**options) if options else DEFAULTS
+        declared = _checked(options)
 
         def decorate(function: Callable[..., Any]) -> BaseHandler[..., Any]:
-            return self._register(_name_of(function) if name is None else name, function, defaults)
+            return self._register(_name_of(function) if name is None else name, function, declared)
 
         return decorate(*function) if function else decorate
 
@@ -169,20 +184,20 @@ class App:
 
     def default(self, function: Callable[..., Any], /) -> Any:
         """Make a function the handler of the maps that name no job; it gets the map as its one argument."""
-        return self._register(_DEFAULT, function, DEFAULTS)
+        return self._register(DEFAULT_HANDLER, function, {})
 
     def register_task(
         self, name: str, handler: Callable[..., Any], **options: Unpack[HandlerOptions]
     ) -> BaseHandler[..., Any]:
         """Make `handler` the one that runs the tasks called `name`; as `task`, in one line."""
-        return self._register(name, handler, Options.of(**options) if options else DEFAULTS)
+        return self._register(name, handler, _checked(options))
 
-    def _register(self, name: str, function: Callable[..., Any], defaults: Options) -> BaseHandler[..., Any]:
+    def _register(self, name: str, function: Callable[..., Any], declared: Mapping[str, Any]) -> BaseHandler[..., Any]:
         _check(name, function)
         there = self._tasks.get(name)
         if there is not None and not _is_same(there.handler, function):
             raise UsageError(f"this app already has a handler {name!r}, {there.handler!r}; give one of them a name=")
-        made = _class_for(function)(name, function, defaults)
+        made = _class_for(function)(name, function, declared)
         self._tasks[name] = made
         return made
 
@@ -221,6 +236,12 @@ class App:
 def _class_for(function: Callable[..., Any]) -> type[BaseHandler[..., Any]]:
     code = getattr(function, "__code__", None)
     return AsyncHandler if code is not None and code.co_flags & _CO_COROUTINE else Handler
+
+
+def _checked(options: Mapping[str, Any]) -> dict[str, Any]:
+    declared = normalized(options)
+    Options(**declared)  # raises for what cannot be right, where it is written
+    return declared
 
 
 def _name_of(function: Callable[..., Any]) -> str:

@@ -9,6 +9,7 @@ import math
 from collections.abc import Mapping  # noqa: TC003 - msgspec reads the annotations of Task
 from datetime import datetime, timedelta
 from enum import StrEnum
+from functools import reduce
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
 __all__ = [
+    "DEFAULT_HANDLER",
     "ENDED",
     "PRIORITIES",
     "TRANSITIONS",
@@ -100,6 +102,9 @@ TRANSITIONS: Final[Mapping[TaskState, Mapping[TaskState, str]]] = MappingProxyTy
 
 ENDED: Final = frozenset({_S.SUCCEEDED, _S.FAILED, _S.CANCELLED, _S.EXPIRED})
 """The states that only an operator's retry leaves, if anything does."""
+
+DEFAULT_HANDLER: Final = "@default"
+"""The name of an app's `@app.default` handler, which gets the maps that name no job, or one that no handler is known for."""
 
 PRIORITIES: Final[Mapping[str, int]] = MappingProxyType({"low": 2, "normal": 5, "high": 8})
 """Words for priorities; as numbers they are 0 to 9, 9 first."""
@@ -191,10 +196,6 @@ class Options(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         """
         return cls(**normalized(given))
 
-    def with_(self, **given: Any) -> Options:
-        """These options, but for those `given`."""
-        return msgspec.structs.replace(self, **normalized(given))
-
     def __post_init__(self) -> None:
         _check(self)
 
@@ -212,21 +213,39 @@ class Options(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         )
 
     def pack(self) -> bytes:
-        """The options of a row: a MessagePack map of those that differ from their defaults and have no column.
+        """What a handler declares: a MessagePack map of the options that differ from their defaults.
 
-        Nothing at all where there are none, as with most tasks.
+        Nothing at all where there are none, as with most handlers.
         """
-        rest = msgspec.structs.replace(self, **_IN_COLUMNS)
-        return _encoder.encode(rest) if rest != DEFAULTS else b""
+        return _encoder.encode(self) if self != DEFAULTS else b""
 
     @staticmethod
-    def unpack(packed: bytes) -> Options:
-        """The options that `pack` packed; nothing at all means the defaults.
+    def unpack(*packed: bytes) -> Options:
+        """The options of maps that lie one over the other, the topmost last; what none of them has is at its default.
 
         Raises:
-            msgspec.ValidationError: These are no options.
+            msgspec.MsgspecError: These are no options.
         """
-        return _decoder.decode(packed) if packed else DEFAULTS
+        maps = [each for each in packed if each]
+        if len(maps) <= 1:
+            return _decoder.decode(maps[0]) if maps else DEFAULTS
+        return msgspec.convert(reduce(overlaid, map(_maps.decode, maps)), Options)
+
+
+def overlaid(under: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
+    """The options `under`, but for those that `over` has; to say an eta is to say no delay, and the other way round."""
+    if not _START.isdisjoint(over):
+        under = {name: value for name, value in under.items() if name not in _START}
+    return {**under, **over}
+
+
+def pack_said(said: Mapping[str, Any]) -> bytes:
+    """The options of a row: a MessagePack map of what its caller said, as `normalized`, and has no column of its own.
+
+    Also what equals a default: it may be said against what the handler declares. Nothing at all where nothing is said.
+    """
+    rest = {name: value for name, value in said.items() if name not in COLUMNS}
+    return _encoder.encode(rest) if rest else b""
 
 
 def normalized(given: Mapping[str, Any]) -> dict[str, Any]:
@@ -283,7 +302,9 @@ def _type_name(name: str, value: object) -> str:
     if isinstance(value, str):
         return value
     if isinstance(value, type) and issubclass(value, BaseException):
-        return value.__qualname__ if value.__module__ == "builtins" else f"{value.__module__}.{value.__qualname__}"
+        # A program's own file has another name in its children: there, and so here, its classes go without one.
+        is_bare = value.__module__ == "builtins" or value.__module__.startswith("__")
+        return value.__qualname__ if is_bare else f"{value.__module__}.{value.__qualname__}"
     raise BadOption(name, value, "exception types, or their names")
 
 
@@ -379,9 +400,13 @@ _RULES: Final[tuple[tuple[str, Callable[[Any], bool], str], ...]] = (
 
 _encoder = msgspec.msgpack.Encoder()
 _decoder = msgspec.msgpack.Decoder(Options)
+_maps = msgspec.msgpack.Decoder(dict[str, Any])
 DEFAULTS: Final = Options()
-_COLUMNS = ("queue", "partition", "priority", "delay", "eta", "expires", "tags", "title", "idempotency_key")
-_IN_COLUMNS: Final = {name: getattr(DEFAULTS, name) for name in (*_COLUMNS, "max_concurrency")}
+_START: Final = frozenset({"delay", "eta"})
+COLUMNS: Final = frozenset(
+    {"queue", "partition", "priority", "delay", "eta", "expires", "tags", "title", "idempotency_key"}
+)
+"""Options that say where and when, and have columns in a row: decided when a task is submitted, the others when they are needed."""
 
 
 class TaskError(msgspec.Struct, frozen=True):

@@ -2,17 +2,29 @@
 
 from __future__ import annotations
 
+import warnings
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import typer
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
     from datetime import datetime
 
     from otpq.task import HistoryEntry, Task
 
-__all__ = ["counts_table", "facts_lines", "put", "put_json", "put_tasks", "table", "task_lines", "tasks_table"]
+__all__ = [
+    "counts_table",
+    "facts_lines",
+    "put",
+    "put_json",
+    "put_tasks",
+    "table",
+    "task_lines",
+    "tasks_table",
+    "warnings_as_lines",
+]
 
 
 def put(value: object) -> None:
@@ -31,6 +43,16 @@ def put_tasks(tasks: Sequence[Task], *, as_json: bool) -> None:
         put(tasks_table(tasks))
     elif tasks:
         put("\n".join(_json(task).decode() for task in tasks))
+
+
+@contextmanager
+def warnings_as_lines() -> Iterator[None]:
+    """Print what is warned of meanwhile as errors are: a line on standard error."""
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        yield
+    for each in caught:
+        typer.echo(f"otpq: {each.message}", err=True)
 
 
 def _json(value: object) -> bytes:
@@ -58,12 +80,13 @@ def tasks_table(tasks: Sequence[Task]) -> str:
     return table(("ID", "STATE", "ATTEMPT", "QUEUE", "CREATED", "NAME"), rows)
 
 
-def task_lines(task: Task) -> str:
-    """Everything about one task."""
+def task_lines(task: Task, why: Mapping[str, Any] | None = None) -> str:
+    """Everything about one task, and `why` it is not at work."""
     facts: dict[str, object] = {
         "id": task.id,
         "name": _shown_name(task),
         "state": task.state + (f" ({task.reason})" if task.reason else ""),
+        "why": "" if why is None else _reason(why),
         "queue": f"{task.queue}, priority {task.priority}",
         "attempt": f"{task.attempt}" + (f", interrupted {task.interruptions} times" if task.interruptions else ""),
         "arguments": _call(task),
@@ -99,10 +122,19 @@ def counts_table(counts: Mapping[str, Mapping[str, int]]) -> str:
 
 
 def facts_lines(facts: Mapping[str, Any]) -> str:
-    """A line a fact."""
-    return "\n".join(
-        f"{name}: {fact if isinstance(fact, str) else _json(fact).decode()}" for name, fact in facts.items()
-    )
+    """A line a fact; of several texts, a line each."""
+    return "\n".join(f"{name}: {one}" for name, fact in facts.items() for one in _facts(fact))
+
+
+def _facts(fact: Any) -> list[str]:
+    if isinstance(fact, list) and all(isinstance(one, str) for one in fact):
+        return fact or ["none"]
+    return [fact if isinstance(fact, str) else _json(fact).decode()]
+
+
+def _reason(why: Mapping[str, Any]) -> str:
+    facts = ", ".join(f"{name} {_json(fact).decode()}" for name, fact in why.items() if name != "code")
+    return f"{why['code']} ({facts})" if facts else why["code"]
 
 
 def _shown_name(task: Task) -> str:

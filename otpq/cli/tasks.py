@@ -11,7 +11,7 @@ import typer
 from typer.core import TyperCommand
 
 from otpq.cli.options import AsJson, CookieFile, NodeOption, open_client, pairs, value
-from otpq.cli.printing import counts_table, put, put_json, put_tasks, task_lines
+from otpq.cli.printing import counts_table, put, put_json, put_tasks, task_lines, warnings_as_lines
 
 __all__ = ["Submit", "cancel", "counts", "list_", "show", "submit"]
 
@@ -38,6 +38,7 @@ def submit(
     ] = None,
     wait: Annotated[bool, typer.Option("--wait", help="Wait for the end and print the result.")] = False,
     timeout: Annotated[float | None, typer.Option(help="Seconds to wait at most.")] = None,
+    strict: Annotated[bool, typer.Option("--strict", help="Refuse a handler that no node has told of.")] = False,
     as_json: AsJson = False,
     node: NodeOption = None,
     cookie_file: CookieFile = None,
@@ -47,7 +48,8 @@ def submit(
 
     call = Call(name, [value(arg) for arg in args or ()], pairs(kw or ()), **pairs(option or ()))
     with open_client(node, cookie_file) as client:
-        handle = client.submit(call)
+        with warnings_as_lines():
+            handle = client.submit(call, strict=strict)
         if not wait:
             put_json({"id": handle.id}) if as_json else put(handle.id)
             return
@@ -94,7 +96,8 @@ def show(id: TaskId, *, as_json: AsJson = False, node: NodeOption = None, cookie
     """Show all there is to know about a task."""
     with open_client(node, cookie_file) as client:
         task = client.get_task_status(id)
-    put_json(task) if as_json else put(task_lines(task))
+        why = None if as_json else client.why(id)
+    put_json(task) if as_json else put(task_lines(task, why))
 
 
 def counts(

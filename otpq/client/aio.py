@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar
 from otpq.client import questions
 from otpq.client.address import target
 from otpq.client.calls import as_call
-from otpq.client.errors import NodeUnreachable, TaskNotFound, WaitTimeout
+from otpq.client.errors import NodeUnreachable, TaskNotFound, UnknownHandlerWarning, WaitTimeout
 from otpq.client.handle import AsyncTaskHandle, Place
 from otpq.client.ids import id_bytes
 from otpq.client.questions import Page, Question, Selector
@@ -79,12 +79,14 @@ class AsyncClient:
 
     # ------------------------------------------------------------ submitting
 
-    async def submit(self, call: Call | Mapping[str, Any], timeout: float | None = None) -> AsyncTaskHandle[Any]:
+    async def submit(
+        self, call: Call | Mapping[str, Any], timeout: float | None = None, *, strict: bool = False
+    ) -> AsyncTaskHandle[Any]:
         """Submit a call; when this returns, the task is durable. Raises as `Client.submit` does.
 
         Many at a time (`asyncio.gather`) travel together.
         """
-        return (await self._submit([self._session.task(call)], timeout))[0]
+        return (await self._submit([self._session.task(call, strict=strict)], timeout))[0]
 
     async def submit_task(
         self, what: str | Call | Mapping[str, Any], *args: Any, **kwargs: Any
@@ -93,13 +95,13 @@ class AsyncClient:
         return await self.submit(as_call(what, args, kwargs))
 
     async def submit_many(
-        self, calls: Iterable[Call | str | Mapping[str, Any]], timeout: float | None = None
+        self, calls: Iterable[Call | str | Mapping[str, Any]], timeout: float | None = None, *, strict: bool = False
     ) -> list[AsyncTaskHandle[Any]]:
         """Submit many calls in chunks of at most 1,000, each made as a whole or not at all; as `Client.submit_many`."""
         under_way: deque[asyncio.Task[list[AsyncTaskHandle[Any]]]] = deque()
         handles: list[AsyncTaskHandle[Any]] = []
         try:
-            for chunk in chunks(map(self._session.task, calls)):
+            for chunk in chunks(self._session.task(call, strict=strict) for call in calls):
                 under_way.append(asyncio.create_task(self._submit(chunk, timeout)))
                 if len(under_way) == CHUNKS_UNDER_WAY:
                     handles += await under_way.popleft()
@@ -117,8 +119,8 @@ class AsyncClient:
         return self._handles_of(await self._answer(ticket, "the submission", timeout), slots)
 
     def _handles_of(self, acknowledged: Acknowledged, slots: Sequence[Cell[Outcome]]) -> list[AsyncTaskHandle[Any]]:
-        for warning in acknowledged.warnings:
-            warnings.warn(warning.message, stacklevel=4)
+        for warning in self._session.warnings(acknowledged):
+            warnings.warn(warning, UnknownHandlerWarning, stacklevel=4)
         session, io = self._session, self._session.io
         places = zip(acknowledged.ids, slots, strict=True)
         return [AsyncTaskHandle(self, Place(session, id, slot, io)) for id, slot in places]
@@ -176,6 +178,17 @@ class AsyncClient:
     async def counts(self, queue: str | None = None) -> dict[str, dict[str, int]]:
         """How many tasks are where: {queue: {state: n}}, all eight states present."""
         return await self._ask(questions.counts(queue))
+
+    async def why(self, id: str) -> dict[str, Any] | None:
+        """Why a task is not at work; None: it has ended.
+
+        Returns:
+            `code`, which is not_due, paused, handler_limit, no_worker, no_handler or assigned, and the facts behind it.
+
+        Raises:
+            TaskNotFound: There is none with this id.
+        """
+        return await self._ask(questions.why(id_bytes(id)))
 
     async def cancel(self, id: str, grace: float = 5.0) -> str:
         """End a task: 'cancelled' (it had not started; durable), 'cancelling' (it has `grace` seconds) or 'too_late'."""

@@ -2,24 +2,24 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from datetime import datetime
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final
 
-from otpq.errors import UnknownOption, UsageError
-from otpq.task import Options
-from otpq.wire.messages import NewTask
-from otpq.wire.values import pack_arguments
+from otpq.errors import BadOption, UnknownOption, UsageError
+from otpq.task import DEFAULT_HANDLER, DEFAULTS, Options, normalized, overlaid, pack_said
+from otpq.wire.messages import MAX_PAYLOAD, NewTask
+from otpq.wire.values import BadValue, pack_arguments
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-__all__ = ["DEFAULT_HANDLER", "Call", "as_call", "new_task"]
+__all__ = ["Call", "as_call", "new_task"]
 
-DEFAULT_HANDLER: Final = "@default"
-"""The name under which a map without a job travels: the queue server gives it to the app's `@app.default` handler."""
 NAME_BYTES: Final = 255
-_PLAIN: Final = Options()
+_NOTHING: Final[Mapping[str, Any]] = MappingProxyType({})
 
 
 class Call:
@@ -28,7 +28,7 @@ class Call:
     A value: `.with_(...)` makes another one. Options are checked here, so a wrong one is told where it is written.
     """
 
-    __slots__ = ("args", "kwargs", "name", "options")
+    __slots__ = ("args", "kwargs", "name", "options", "said", "whole")
 
     def __init__(
         self, name: str, args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None, **options: Any
@@ -42,12 +42,21 @@ class Call:
         self.name = name
         self.args = tuple(args)
         self.kwargs: dict[str, Any] = dict(kwargs) if kwargs else {}
-        self.options = Options.of(**options) if options else _PLAIN
+        self.said: Mapping[str, Any] = _said(options) if options else _NOTHING
+        """The options that it names, which count more than what its handler declares."""
+        self.options = Options(**self.said) if options else DEFAULTS
+        """All of them, as far as this program knows: what the handler declares may be known to its workers alone."""
+        self.whole: Mapping[str, Any] | None = None
+        """The map that it was given as, for the app's default handler if this one is not known."""
 
     def with_(self, **options: Any) -> Call:
         """This call with some options changed."""
         other = Call(self.name, self.args, self.kwargs)
-        other.options = self.options.with_(**options)
+        changed = _said(options)
+        other.said = overlaid(self.said, changed)
+        in_force = {name: getattr(self.options, name) for name in Options.__struct_fields__}
+        other.options = Options(**overlaid(in_force, changed))
+        other.whole = self.whole
         return other
 
     def __repr__(self) -> str:
@@ -85,7 +94,9 @@ def _call_of_map(what: Mapping[str, Any]) -> Call:
         if key not in known:
             raise UnknownOption(key, known)
     args, kwargs = _spread(what.get("params", ()))
-    return Call(what["job"], args, kwargs, **options)
+    call = Call(what["job"], args, kwargs, **options)
+    call.whole = what
+    return call
 
 
 def _spread(params: Any) -> tuple[Sequence[Any], Mapping[str, Any]]:
@@ -96,35 +107,62 @@ def _spread(params: Any) -> tuple[Sequence[Any], Mapping[str, Any]]:
     return (params,), {}
 
 
-def new_task(call: Call, id: bytes, *, watch: bool = True, parent: bytes | None = None) -> NewTask:
-    """The call as it travels.
+def new_task(
+    call: Call, id: bytes, *, watch: bool = True, parent: bytes | None = None, strict: bool = False
+) -> NewTask:
+    """The call as it travels; with `strict` it is refused if its handler is not known.
 
     Raises:
         BadValue: An argument cannot travel; the message has its path.
     """
     payload = pack_arguments(call.args, call.kwargs)
-    options = call.options
-    if options is _PLAIN:
-        return NewTask(id, call.name, payload, "default", 5, watch, parent=parent)
-    eta, expires = options.eta, options.expires
+    whole = None if call.whole is None else _pack_whole(call.whole, payload)
+    said = call.said
+    if not said:
+        return NewTask(id, call.name, payload, None, None, watch, parent=parent, whole=whole, strict=strict)
+    eta, expires = said.get("eta"), said.get("expires")
+    is_never = expires is None and "expires" in said
     return NewTask(
         id=id,
         name=call.name,
         payload=payload,
-        queue=options.queue,
-        priority=options.priority,
+        queue=said.get("queue"),
+        priority=said.get("priority"),
         watch=watch,
-        delay=options.delay,
+        delay=said.get("delay", 0.0 if "eta" in said else None),
         eta=None if eta is None else eta.timestamp(),
         expires_in=None if isinstance(expires, datetime) else expires,
-        expires_at=expires.timestamp() if isinstance(expires, datetime) else None,
-        key=options.idempotency_key,
-        tags=f",{','.join(options.tags)}," if options.tags else "",
-        title=options.title,
-        partition=options.partition,
+        expires_at=expires.timestamp() if isinstance(expires, datetime) else math.inf if is_never else None,
+        key=said.get("idempotency_key"),
+        tags=_joined(said["tags"]) if "tags" in said else None,
+        title=said["title"] or "" if "title" in said else None,
+        partition=said.get("partition"),
         parent=parent,
-        options=options.pack(),
+        options=pack_said(said),
+        whole=whole,
+        strict=strict,
     )
+
+
+def _joined(tags: Sequence[str]) -> str:
+    return f",{','.join(tags)}," if tags else ""
+
+
+def _pack_whole(what: Mapping[str, Any], payload: bytes) -> bytes:
+    """The map as the one argument of the app's default handler; it travels beside `payload`, so both must fit together."""
+    whole = pack_arguments((dict(what),), {})
+    if len(whole) + len(payload) > MAX_PAYLOAD:
+        raise BadValue(
+            "params", f"a map with a job travels twice, and may have {MAX_PAYLOAD // 2:,} bytes; use Call(...)"
+        )
+    return whole
+
+
+def _said(options: Mapping[str, Any]) -> dict[str, Any]:
+    said = normalized(options)
+    if said.get("max_concurrency") is not None:
+        raise BadOption("max_concurrency", said["max_concurrency"], "it is set where the handler is defined")
+    return said
 
 
 def _check_name(name: object) -> None:

@@ -14,7 +14,7 @@ from otpq.client.address import target
 from otpq.client.callbacks import Callbacks
 from otpq.client.calls import as_call
 from otpq.client.cell import Cell, wait_all
-from otpq.client.errors import NodeUnreachable, TaskNotFound, WaitTimeout
+from otpq.client.errors import NodeUnreachable, TaskNotFound, UnknownHandlerWarning, WaitTimeout
 from otpq.client.handle import Place, TaskHandle
 from otpq.client.ids import id_bytes
 from otpq.client.questions import Page, Question, Selector
@@ -105,21 +105,25 @@ class Client:
 
     # ------------------------------------------------------------ submitting
 
-    def submit(self, call: Call | Mapping[str, Any], timeout: float | None = None) -> TaskHandle[Any]:
+    def submit(
+        self, call: Call | Mapping[str, Any], timeout: float | None = None, *, strict: bool = False
+    ) -> TaskHandle[Any]:
         """Submit a call; when this returns, the task is durable.
 
         Args:
             call: A `Call`, or a map with `job`, `params` and options.
             timeout: Seconds to wait for the acknowledgement; None: as long as `connect` was told.
+            strict: Refuse a handler that no node has ever told of. Else its tasks wait for it, and one warning says so.
 
         Raises:
             UsageError: The call is wrong: an option, or a value that cannot travel (`BadValue`), or refused by the server.
+            UnknownHandler: With `strict`; the message has the nearest one.
             QueueFull: The queue has as many tasks as it may.
             StoreFull: The store has no room; also `StoreUnavailable`.
             NodeUnreachable: There is no connection; also `NotAnswered`. The task may be made all the same.
         """
         self._warn_in_loop()
-        return self._submit([self._session.task(call)]).handle(timeout)
+        return self._submit([self._session.task(call, strict=strict)]).handle(timeout)
 
     def submit_task(self, what: str | Call | Mapping[str, Any], *args: Any, **kwargs: Any) -> TaskHandle[Any]:
         """Submit by name with arguments, by a `Call`, or by a map: `submit_task('email.send', 'a@b.c', html=True)`."""
@@ -137,9 +141,11 @@ class Client:
         return self._submit([self._session.task(call)])
 
     def submit_many(
-        self, calls: Iterable[Call | str | Mapping[str, Any]], timeout: float | None = None
+        self, calls: Iterable[Call | str | Mapping[str, Any]], timeout: float | None = None, *, strict: bool = False
     ) -> list[TaskHandle[Any]]:
         """Submit many calls in chunks of at most 1,000 (and 1 MiB), each made as a whole or not at all.
+
+        With `strict`, a chunk with a handler that no node has ever told of is refused.
 
         Raises:
             OtpqError: As `submit` does. Its `handles` are those of the tasks that were accepted all the same.
@@ -148,7 +154,7 @@ class Client:
         under_way: deque[Receipt[Any]] = deque()
         handles: list[TaskHandle[Any]] = []
         try:
-            for chunk in chunks(map(self._session.task, calls)):
+            for chunk in chunks(self._session.task(call, strict=strict) for call in calls):
                 under_way.append(self._submit(chunk))
                 if len(under_way) == CHUNKS_UNDER_WAY:
                     handles += under_way.popleft().handles(timeout)
@@ -223,6 +229,17 @@ class Client:
     def counts(self, queue: str | None = None) -> dict[str, dict[str, int]]:
         """How many tasks are where: {queue: {state: n}}, all eight states present."""
         return self._ask(questions.counts(queue))
+
+    def why(self, id: str) -> dict[str, Any] | None:
+        """Why a task is not at work; None: it has ended.
+
+        Returns:
+            `code`, which is not_due, paused, handler_limit, no_worker, no_handler or assigned, and the facts behind it.
+
+        Raises:
+            TaskNotFound: There is none with this id.
+        """
+        return self._ask(questions.why(id_bytes(id)))
 
     def cancel(self, id: str, grace: float = 5.0) -> str:
         """End a task: 'cancelled' (it had not started; durable), 'cancelling' (it has `grace` seconds) or 'too_late'."""
@@ -323,8 +340,8 @@ class Client:
 
     def handles_of(self, acknowledged: Acknowledged, slots: Sequence[Cell[Outcome]]) -> list[TaskHandle[Any]]:
         """The handles of tasks that are durable."""
-        for warning in acknowledged.warnings:
-            warnings.warn(warning.message, stacklevel=4)
+        for warning in self._session.warnings(acknowledged):
+            warnings.warn(warning, UnknownHandlerWarning, stacklevel=4)
         session, io = self._session, self._session.io
         places = zip(acknowledged.ids, slots, strict=True)
         return [TaskHandle(self, Place(session, id, slot, io)) for id, slot in places]

@@ -27,6 +27,8 @@ __all__ = [
     "TaskExpired",
     "TaskFailed",
     "TaskNotFound",
+    "UnknownHandler",
+    "UnknownHandlerWarning",
     "VersionRefused",
     "WaitTimeout",
     "WrongNode",
@@ -109,6 +111,14 @@ class SubmissionRefused(SubmitError, UsageError):
         super().__init__(f"the task was refused: {field + ': ' if field else ''}{message}")
         self.code = code
         self.field = field
+
+
+class UnknownHandler(SubmissionRefused):
+    """No node has ever told of a handler of this name, and the task was to be accepted only then (`strict`)."""
+
+
+class UnknownHandlerWarning(UserWarning):
+    """A task was accepted whose handler nobody knows. It waits until a node comes that has it."""
 
 
 class QueueFull(SubmitError, Unavailable):
@@ -230,6 +240,8 @@ def refused(refusal: Refusal) -> Exception:
             return StoreFull(refusal.message)
         case "store_unavailable":
             return StoreUnavailable(refusal.message)
+        case "unknown_handler":
+            return UnknownHandler(refusal.code, refusal.message)
         case _:
             return SubmissionRefused(refusal.code, refusal.message, refusal.field)
 

@@ -109,6 +109,11 @@ def counts(queue: str | None) -> Question[dict[str, dict[str, int]]]:
     return Question("counts", verbs.CountsOf(queue), _all_states)
 
 
+def why(id: bytes) -> Question[dict[str, Any] | None]:
+    """Why a task is not at work, as `code` with the facts behind it; None: it has ended."""
+    return Question("why", verbs.TaskOf(id), lambda facts: facts or None)
+
+
 def cancel(id: bytes, grace: float) -> Question[str]:
     """'cancelled', 'cancelling' or 'too_late'."""
     if not grace >= 0:

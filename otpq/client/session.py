@@ -46,6 +46,7 @@ class Session:
         self._settings = settings
         self._ios: dict[int, Io] = {}
         self.new_id = IdMaker().new
+        self._warned: set[str] = set()
 
     @property
     def io(self) -> Io:
@@ -63,9 +64,15 @@ class Session:
             io.start()
         return io
 
-    def task(self, what: Call | str | Mapping[str, Any]) -> NewTask:
+    def task(self, what: Call | str | Mapping[str, Any], *, strict: bool = False) -> NewTask:
         """The task that `what` asks for, packed; its parent is the task that asks, if one does."""
-        return new_task(as_call(what), self.new_id(), parent=running_task.get())
+        return new_task(as_call(what), self.new_id(), parent=running_task.get(), strict=strict)
+
+    def warnings(self, acknowledged: Acknowledged) -> list[str]:
+        """What an acknowledgement warns of, each once in this session's life: a handler that nobody knows."""
+        fresh = [each.message for each in acknowledged.warnings if each.message not in self._warned]
+        self._warned.update(fresh)
+        return fresh
 
     def send(self, tasks: list[NewTask]) -> tuple[Cell[Acknowledged], list[Cell[Outcome]]]:
         """Have the tasks made, as a whole; the acknowledgement and the outcomes will be in these cells."""
@@ -132,4 +139,5 @@ def in_thousands(ids: list[bytes]) -> Iterator[list[bytes]]:
 
 
 def _size(task: NewTask) -> int:
-    return _TASK_BYTES + len(task.payload) + len(task.options) + len(task.name) + len(task.tags)
+    whole = 0 if task.whole is None else len(task.whole)
+    return _TASK_BYTES + len(task.payload) + whole + len(task.options) + len(task.name) + len(task.tags or "")

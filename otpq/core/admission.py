@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 
+from otpq.core.catalogue import NotKnown, completed, line_of
 from otpq.core.effects import Accepted, Refusal, Refused
 from otpq.core.records import TaskRow
 from otpq.core.state import PENDING, QUEUED
@@ -25,6 +26,7 @@ __all__ = ["submit"]
 
 ID_BYTES = 16
 MAX_NAME = 255
+UNKNOWN: Final = "unknown_handler"
 
 
 def submit(state: State, event: Submit) -> None:
@@ -41,7 +43,7 @@ def submit(state: State, event: Submit) -> None:
 class _Draft:
     """What would come of a submission."""
 
-    __slots__ = ("duplicates", "ids", "later", "refusals", "rows", "runs")
+    __slots__ = ("duplicates", "ids", "later", "refusals", "rows", "runs", "warnings")
 
     def __init__(self) -> None:
         self.rows: list[TaskRow] = []
@@ -51,18 +53,24 @@ class _Draft:
         self.ids: list[bytes] = []
         self.duplicates: list[int] = []
         self.refusals: list[Refusal] = []
+        self.warnings: dict[str, Refusal] = {}
+        """By the handler that is not known."""
 
 
 class _Wrong(Exception):
     """A task that cannot be right; with code and message."""
 
 
-def _draw_up(state: State, event: Submit, draft: _Draft) -> None:
+def _draw_up(state: State, event: Submit, draft: _Draft) -> None:  # noqa: C901 - a call for each part would cost a tenth
     """Make a row of each task that is new and right. One pass, the hot path of a submission."""
     fresh, lanes, wall = state.ledger.fresh, state.lanes.lanes, state.now.wall
+    said: tuple[str | None, str, str | None, int | None] | None = None
+    line: LaneKey = ("", "", "", 0)
     last: LaneKey | None = None
+    is_more = False
     run: list[TaskRow] = []
-    for index, new in enumerate(event.tasks):
+    for index, sent in enumerate(event.tasks):
+        new = sent
         id = new.id
         is_named = new.key is not None
         if is_named or event.resent or id in fresh:
@@ -71,17 +79,22 @@ def _draw_up(state: State, event: Submit, draft: _Draft) -> None:
                 draft.ids.append(twin.id)
                 draft.duplicates.append(index)
                 continue
-        line = (new.queue, new.name, new.partition, new.priority)
+        names = (new.queue, new.name, new.partition, new.priority)
+        if names != said:
+            said = names
+            line, is_more = line_of(state, new)
         due, expires = wall, None
         try:
             if len(id) != ID_BYTES or new.options or is_named or (line != last and line not in lanes):
                 _check(state, new)
+            if is_more:
+                new, line = _completed(state, draft, index, new)
             if new.delay or new.eta is not None or new.expires_in is not None or new.expires_at is not None:
                 due, expires = _times(new, wall)
         except _Wrong as wrong:
             draft.refusals.append(Refusal(index, *wrong.args))
             continue
-        row = _row(state.next_seq + len(draft.rows), new, wall, due, expires)
+        row = _row(state.next_seq + len(draft.rows), new, line, wall, due, expires)
         draft.rows.append(row)
         draft.ids.append(id)
         fresh[id] = row
@@ -96,14 +109,29 @@ def _draw_up(state: State, event: Submit, draft: _Draft) -> None:
             draft.runs.append(run)
 
 
-def _row(seq: int, new: NewTask, wall: float, due: float, expires: float | None) -> TaskRow:
+def _completed(state: State, draft: _Draft, index: int, new: NewTask) -> tuple[NewTask, LaneKey]:
+    """A task with what its handler declares of it; what its client is to be warned of is noted."""
+    try:
+        new, line = completed(state, new)
+    except NotKnown as unknown:
+        raise _Wrong(UNKNOWN, str(unknown)) from None
+    handlers = state.handlers
+    if handlers.known and new.name not in handlers.known and new.name not in draft.warnings:
+        draft.warnings[new.name] = Refusal(index, UNKNOWN, handlers.unknown(new.name))
+    return new, line
+
+
+def _row(  # noqa: PLR0917 - keywords would cost a tenth of it
+    seq: int, new: NewTask, line: LaneKey, wall: float, due: float, expires: float | None
+) -> TaskRow:
+    queue, name, partition, priority = line
     return TaskRow(  # positional: the keywords would cost a third of a submission
         seq,
         new.id,
-        new.name,
-        new.queue,
-        new.partition,
-        new.priority,
+        name,
+        queue,
+        partition,
+        priority,
         QUEUED if due <= wall else PENDING,
         due,
         expires,
@@ -113,8 +141,8 @@ def _row(seq: int, new: NewTask, wall: float, due: float, expires: float | None)
         new.payload,
         new.key,
         new.parent,
-        new.tags,
-        new.title,
+        new.tags or "",
+        new.title or None,
     )
 
 
@@ -132,7 +160,15 @@ def _accept(state: State, event: Submit, draft: _Draft) -> None:
     state.stats.duplicates += len(draft.duplicates)
     state.story.tell(state.now.wall, "submitted", range(first, state.next_seq), event.client)
     duplicates = tuple(draft.duplicates)
-    ledger.acks.append(Accepted(client=event.client, request=event.request, ids=draft.ids, duplicates=duplicates))
+    ledger.acks.append(
+        Accepted(
+            client=event.client,
+            request=event.request,
+            ids=draft.ids,
+            duplicates=duplicates,
+            warnings=list(draft.warnings.values()),
+        )
+    )
 
 
 def _refuse(state: State, event: Submit, draft: _Draft, refusals: list[Refusal]) -> None:
@@ -158,13 +194,15 @@ def _twin(state: State, new: NewTask) -> TaskRow | None:
 
 def _times(new: NewTask, wall: float) -> tuple[float, float | None]:
     """When a task is due, and when it expires."""
-    if new.delay and new.eta is not None:
+    delay = new.delay or 0.0
+    if delay and new.eta is not None:
         raise _Wrong("bad_time", "delay and eta together; give one of them")
-    numbers = (new.delay, new.eta or 0.0, new.expires_in or 0.0, new.expires_at or 0.0)
-    if not all(map(math.isfinite, numbers)) or new.delay < 0 or (new.expires_in or 0.0) < 0:
+    expires_at = None if new.expires_at == math.inf else new.expires_at
+    numbers = (delay, new.eta or 0.0, new.expires_in or 0.0, expires_at or 0.0)
+    if not all(map(math.isfinite, numbers)) or delay < 0 or (new.expires_in or 0.0) < 0:
         raise _Wrong("bad_time", "times must be finite, delays not negative")
-    due = wall + new.delay if new.eta is None else max(wall, new.eta)
-    expires = new.expires_at if new.expires_in is None else wall + new.expires_in
+    due = wall + delay if new.eta is None else max(wall, new.eta)
+    expires = expires_at if new.expires_in is None else wall + new.expires_in
     if expires is not None and expires < due and due > wall:
         raise _Wrong("bad_time", "it would expire before it is due")
     return due, expires
@@ -177,7 +215,7 @@ def _check(state: State, new: NewTask) -> None:
             raise _Wrong(code, what)
     if new.options:
         try:
-            state.unpack(new.options)
+            state.unpack(b"", new.options)
         except (msgspec.MsgspecError, ValueError) as error:
             raise _Wrong("bad_options", str(error)) from None
 
@@ -189,13 +227,17 @@ def _is_text(text: str) -> bool:
 _RULES: Final[tuple[tuple[str, Callable[[NewTask], bool], str], ...]] = (
     ("bad_id", lambda new: len(new.id) == ID_BYTES, "an id has 16 bytes"),
     ("bad_name", lambda new: _is_text(new.name), "a handler's name is 1 to 255 bytes of printable text"),
-    ("bad_queue", lambda new: _is_text(new.queue), "a queue's name is 1 to 255 bytes of printable text"),
+    (
+        "bad_queue",
+        lambda new: new.queue is None or _is_text(new.queue),
+        "a queue's name is 1 to 255 bytes of printable text",
+    ),
     (
         "bad_partition",
         lambda new: not new.partition or _is_text(new.partition),
         "a partition is at most 255 bytes of printable text",
     ),
-    ("bad_priority", lambda new: 0 <= new.priority <= 9, "a priority is 0 to 9"),  # noqa: PLR2004 - as it says
+    ("bad_priority", lambda new: new.priority is None or 0 <= new.priority <= 9, "a priority is 0 to 9"),  # noqa: PLR2004 - as it says
     ("bad_key", lambda new: new.key is None or _is_text(new.key), "a key is 1 to 255 bytes of printable text"),
 )
 
@@ -206,7 +248,8 @@ def _overfull(state: State, event: Submit, rows: list[TaskRow]) -> list[Refusal]
         limit = state.lanes.queue(name).max_size
         count = sum(row.queue == name for row in rows)
         if limit is not None and state.waiting(name) + count > limit:
-            index = next(index for index, new in enumerate(event.tasks) if new.queue == name)
+            ids = {row.id for row in rows if row.queue == name}
+            index = next(index for index, new in enumerate(event.tasks) if new.id in ids)
             return [Refusal(index, "queue_full", f"queue {name!r} may hold {limit} tasks that have not ended")]
     return []
 

@@ -17,7 +17,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
-from otpq.core import admission, outcomes, pools, requests, settings
+from otpq.core import admission, catalogue, outcomes, pools, requests, settings
 from otpq.core import events as ev
 from otpq.core.clockwork import Clockwork
 from otpq.core.dispatch import dispatch
@@ -192,6 +192,10 @@ class QueueCore:
     def slots(self) -> dict[str, tuple[int, int | None]]:
         """Of each handler the slots in use and how many there are (None: no limit)."""
         return {name: (handler.used, handler.limit) for name, handler in self._state.handlers.items()}
+
+    def handlers(self) -> list[dict[str, Any]]:
+        """What is known of each handler; see `catalogue.facts`."""
+        return catalogue.facts(self._state)
 
     def story(self, seq: int) -> list[Note]:
         """What is remembered of a task, oldest first."""

@@ -21,7 +21,8 @@ class Session:
         self.node: NodeId = (opened.node, opened.incarnation)
         self.queues = opened.queues
         self.parallel = max(1, opened.parallel)
-        self.handlers = opened.handlers
+        self.handlers = None if opened.handlers is None else frozenset(opened.handlers)
+        """What it can run; None: not known yet."""
         self.asked = 0
         self.sent: int | None = None
         """Number of the last batch sent. Unknown until the pool has told what it has received."""

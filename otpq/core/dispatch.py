@@ -64,7 +64,7 @@ class Batch:
 
     def may_start(self, handler: Handler) -> bool:
         """Whether a task of `handler` may go in, as far as pauses and slots are concerned."""
-        if handler.paused or (self.session.handlers is not None and handler.name not in self.session.handlers):
+        if handler.paused or handler.name not in (self.session.handlers or ()):
             return False
         return handler.limit is None or self._slots_left(handler) > 0
 
@@ -211,11 +211,12 @@ def _take_run(state: State, lane: Lane, batch: Batch, most: int, rival: Key | No
     """Move at most `most` tasks from the head of a lane into the batch; how many left the lane."""
     wall = state.now.wall
     size = batch.size
+    is_once = lane.group.handler.defaults.at_most_once
     count = 0
     for row in lane.rows[:most]:
         if (row.expires is not None and row.expires <= wall) or (rival is not None and (row.due, row.seq) > rival):
             break
-        if row.interruptions or (row.options and state.options(row).at_most_once):
+        if row.interruptions or ((row.options or is_once) and state.options(row).at_most_once):
             break
         size += len(row.payload)
         if size > BATCH_BYTES and (count or batch.rows):
@@ -274,5 +275,12 @@ def _grant(state: State, session: Session, batch: Batch) -> None:
     if any(state.handlers[name].limit is not None for name in batch.counts):
         state.take_slots(lease)
     state.story.tell(state.now.wall, "leased", lease.rows, f"lease {lease.id} {session.id}")
-    dispatch = Dispatch(session=session.id, lease=lease.id, number=number, rows=rows, packet=batch.packet)
+    dispatch = Dispatch(
+        session=session.id,
+        lease=lease.id,
+        number=number,
+        rows=rows,
+        packet=batch.packet,
+        declared=state.handlers.declared_of(batch.counts),
+    )
     state.ledger.sends.append(dispatch)

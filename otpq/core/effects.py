@@ -43,6 +43,8 @@ class Accepted(msgspec.Struct, kw_only=True):
     """In the order of the submission; where one is in `duplicates`, the id of the task that was there before."""
     duplicates: tuple[int, ...] = ()
     """The places in the submission that made no new task: re-sent, or their idempotency key was taken."""
+    warnings: list[Refusal] = msgspec.field(default_factory=list)
+    """Names that no handler is known for, each at the first task that has it."""
 
 
 class Refusal(msgspec.Struct, frozen=True):
@@ -50,7 +52,8 @@ class Refusal(msgspec.Struct, frozen=True):
 
     index: int
     code: str
-    """bad_id, bad_name, bad_queue, bad_partition, bad_priority, bad_time, bad_key, bad_options or queue_full."""
+    """bad_id, bad_name, bad_queue, bad_partition, bad_priority, bad_time, bad_key, bad_options, queue_full or
+    unknown_handler."""
     message: str
 
 
@@ -84,6 +87,8 @@ class Dispatch(msgspec.Struct, kw_only=True):
     rows: list[TaskRow]
     packet: int = 1
     """How many of the tasks are about a millisecond of work: what a child is given at a time, and cannot be taken back."""
+    declared: dict[str, bytes] = msgspec.field(default_factory=dict)
+    """What is declared of their handlers, as `Options.pack` gives it; those of which nothing is are left out."""
 
 
 class Committed(msgspec.Struct, kw_only=True):

@@ -61,24 +61,31 @@ class NewTask(msgspec.Struct, gc=False, kw_only=True):
     name: str
     payload: bytes
     """MessagePack of [args, kwargs]."""
-    queue: str = "default"
-    partition: str = ""
-    priority: int = 5
-    delay: float = 0.0
+    queue: str | None = None
+    """Here and below, None: as its handler declares, else as `Options` has it."""
+    partition: str | None = None
+    priority: int | None = None
+    delay: float | None = None
     """Seconds from its acceptance, by the leader's clock."""
     eta: float | None = None
     """Instead of a delay: seconds since the epoch."""
     expires_in: float | None = None
     """Seconds from its acceptance."""
     expires_at: float | None = None
+    """Infinite: never, whatever its handler declares."""
     options: bytes = b""
-    """As `Options.pack` gives them."""
+    """As `pack_said` gives them."""
     key: str | None = None
     """Idempotency key: while a task with this key is in the store, no other is made."""
     parent: bytes | None = None
-    tags: str = ""
-    """Between separators: ",a,b,"."""
+    tags: str | None = None
+    """Between separators: ",a,b,"; empty: none."""
     title: str | None = None
+    """Empty: none."""
+    whole: bytes | None = None
+    """The payload for the default handler, if this one is not known: of a task that was submitted as a map."""
+    strict: bool = False
+    """Whether it is to be refused if its handler is not known."""
 
 
 class Submit(msgspec.Struct, kw_only=True):
@@ -165,8 +172,9 @@ class SessionOpened(msgspec.Struct, kw_only=True):
     queues: tuple[str, ...]
     parallel: int = 1
     """How many tasks one of its children runs at a time."""
-    handlers: frozenset[str] | None = None
-    """The handlers it can run; None: it can tell only by trying."""
+    handlers: dict[str, bytes] | None = None
+    """The handlers it can run, each with what its app declares of it, as `Options.pack` gives it; None: not known yet, and
+    so it is handed nothing."""
 
 
 class SessionClosed(msgspec.Struct, kw_only=True):

@@ -2,12 +2,23 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import msgspec
+
+from otpq.errors import did_you_mean
+from otpq.task import DEFAULTS
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 __all__ = ["Handler", "Handlers"]
 
 MEMORY = 16
 """The mean run time follows the last few dozen runs: n new ones weigh n / (n + 16). Untuned."""
+
+
+MAX_UNKNOWN = 1_000
 
 
 class HandlerSettings(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -26,11 +37,15 @@ class Handler:
     threads takes one for each of the first n tasks.
     """
 
-    __slots__ = ("default_limit", "mean", "name", "runs", "settings", "used")
+    __slots__ = ("declared", "default_limit", "defaults", "mean", "name", "runs", "settings", "used")
 
     def __init__(self, name: str) -> None:
         self.name = name
         self.settings = HandlerSettings()
+        self.declared = b""
+        """What its app declares, packed; nothing also while it is not known."""
+        self.defaults = DEFAULTS
+        """The same, opened: what its tasks have unless their callers say otherwise."""
         self.default_limit: int | None = None
         self.used = 0
         """Slots taken. Counted only while there is a limit."""
@@ -63,6 +78,36 @@ class Handler:
 
 class Handlers(dict[str, Handler]):
     """Handlers by name; new ones come into being as they are named."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.known: set[str] = set()
+        """The names that some app has declared, be it long ago."""
+        self._unknown: dict[str, str] = {}
+        self.served: frozenset[str] | None = None
+        """The names that a session is open for; None: no session has told."""
+
+    def know(self, name: str) -> None:
+        """Note that some app has declared it."""
+        self.known.add(name)
+        self._unknown.clear()
+
+    def unknown(self, name: str) -> str:
+        """That a name is not known, in words, with the nearest one. To find that takes milliseconds, so it is remembered."""
+        words = self._unknown.get(name)
+        if words is None:
+            if len(self._unknown) >= MAX_UNKNOWN:
+                self._unknown.clear()
+            words = self._unknown[name] = f"no handler {name!r} is known{did_you_mean(name, self.known)}"
+        return words
+
+    def is_served(self, name: str) -> bool:
+        """Whether there may be somebody to run a handler's tasks."""
+        return self.served is None or name in self.served
+
+    def declared_of(self, names: Iterable[str]) -> dict[str, bytes]:
+        """What is declared of these; those of which nothing is are left out."""
+        return {name: declared for name in names if (declared := self[name].declared)}
 
     def __missing__(self, name: str) -> Handler:
         handler = self[name] = Handler(name)

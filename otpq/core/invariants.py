@@ -25,6 +25,7 @@ def check_invariants(state: State) -> None:
     _check_lanes(state)
     _check_leases(state)
     _check_slots(state)
+    _check_sessions(state)
 
 
 def _check(is_true: bool, what: str) -> None:  # noqa: FBT001 - an assertion's condition
@@ -99,3 +100,10 @@ def _check_slots(state: State) -> None:
         _check(count >= 0, f"{count} tasks of {queue_name} are {name}")
         if name == QUEUED:
             _check(count == queued[queue_name], f"{count} tasks of {queue_name} are queued, {queued[queue_name]} wait")
+
+
+def _check_sessions(state: State) -> None:
+    told = [session.handlers for session in state.sessions.values() if session.handlers is not None]
+    served = {name for names in told for name in names} if told else None
+    _check(state.handlers.served == served, f"handlers {state.handlers.served} are served, sessions have {served}")
+    _check(served is None or served <= state.handlers.known, "a session has a handler that is not known")

@@ -8,9 +8,9 @@ The order in which a queue is served, all of it:
 3. Of one handler, the partitions take turns, one task each: a tenant's millionth task waits behind the others' first.
 4. Within a lane, by (due, seq).
 
-A handler that is paused or at its limit is passed over as a whole, so its lanes, be they a hundred thousand, cost nothing
-and hide nobody. A lane whose head is outside its window stops its queue until the store has answered: it is never overtaken
-by a lower priority only because it has to be read.
+A handler that is paused, at its limit or had by no pool is passed over as a whole, so its lanes, be they a hundred thousand,
+cost nothing and hide nobody. A lane whose head is outside its window stops its queue until the store has answered: it is
+never overtaken by a lower priority only because it has to be read.
 """
 
 from __future__ import annotations
@@ -183,7 +183,7 @@ class Lanes:
         """What to read for the lanes that are soon in turn and hold less than half of what they may."""
         self._asked = []
         if self.room.is_full:
-            self.drop(lambda group: group.handler.is_blocked)
+            self.drop(self._is_idle)
         # Each step another queue asks first, so that none is kept from reading by a busy one.
         self._first_asker += 1
         queues = list(self.queues.values())
@@ -191,7 +191,7 @@ class Lanes:
         for queue in queues[first:] + queues[:first]:
             if queue.waiting and not queue.paused:
                 for group in self._groups(queue):
-                    if not group.handler.is_blocked and not group.is_looked_at:
+                    if not group.is_looked_at and not self._is_idle(group):
                         self._ask_for(group)
         return [LaneRange(LaneId(*lane.key), lane.after, limit) for lane, limit in self._asked]
 
@@ -226,6 +226,10 @@ class Lanes:
                 if held == 0 or not self.room.is_full:
                     self._asked.append((lane, limit))
         group.is_looked_at = True
+
+    def _is_idle(self, group: Group) -> bool:
+        """Whether nothing of it can start now, so that it need hold nothing."""
+        return group.handler.is_blocked or not self._handlers.is_served(group.handler.name)
 
     def _groups(self, queue: Queue) -> Iterator[Group]:
         for groups in queue.groups:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+from otpq.core import catalogue
 from otpq.core.demand import Session
 from otpq.core.effects import CancelRunning, Dispatch, Stale, UnknownSession
 from otpq.core.history import CANCELLING
@@ -40,11 +41,15 @@ def session_opened(state: State, event: SessionOpened) -> None:
         lease.parallel = session.parallel
         if lease.slots:
             state.take_slots(lease)
+    if event.handlers is not None:
+        catalogue.declare(state, event.handlers)
+    catalogue.note_served(state)
 
 
 def session_closed(state: State, event: SessionClosed) -> None:
     """Hand nothing more to a pool. Its leases go on."""
     state.sessions.pop(event.session, None)
+    catalogue.note_served(state)
 
 
 def demand(state: State, event: Demand) -> None:
@@ -92,8 +97,9 @@ def send_again(state: State) -> None:
             rows = list(lease.rows.values())
             lease.sent = state.now.mono
             state.stats.resent_batches += 1
+            declared = state.handlers.declared_of({row.name for row in rows})
             state.ledger.sends.append(
-                Dispatch(session=lease.session, lease=lease.id, number=lease.number, rows=rows),
+                Dispatch(session=lease.session, lease=lease.id, number=lease.number, rows=rows, declared=declared),
             )
 
 
@@ -129,3 +135,4 @@ def end_overdue(state: State) -> None:
 def _give_up(state: State, node: tuple[str, str]) -> None:
     for session in [session for session in state.sessions.values() if session.node == node]:
         del state.sessions[session.id]
+    catalogue.note_served(state)

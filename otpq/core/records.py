@@ -64,7 +64,7 @@ class TaskRow(msgspec.Struct, gc=False):
     created: float
     updated: float
     options: bytes
-    """MessagePack map of the options that differ from their defaults."""
+    """MessagePack map of the options that its caller named, which count more than what its handler declares."""
     payload: bytes
     """MessagePack of [args, kwargs]; opened by the child alone."""
     key: str | None = None
@@ -166,7 +166,7 @@ class Changes(msgspec.Struct):
     deletes: list[int] = msgspec.field(default_factory=list)
     """Seqs of tasks to forget."""
     settings: dict[str, bytes | None] = msgspec.field(default_factory=dict)
-    """What operators set (pauses, limits), by name; None removes it. Opaque to a store."""
+    """What operators set (pauses, limits) and apps declare, by name; None removes it. Opaque to a store."""
 
     def __bool__(self) -> bool:
         """Whether there is anything to commit."""

@@ -1,4 +1,4 @@
-"""What operators set: pauses and limits. Durable, so that they survive a restart."""
+"""What operators set: pauses and limits. Durable, so that they survive a restart, as what apps declare is (`catalogue.py`)."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from otpq.core import catalogue
 from otpq.core.effects import Reply, TakeBack
 from otpq.core.handlers import HandlerSettings
 
@@ -36,6 +37,8 @@ def restore(state: State, settings: Mapping[str, bytes]) -> None:
             queue.paused, queue.max_size = kept.paused, kept.max_size
         elif kind == "handler":
             state.handlers[name].settings = msgspec.msgpack.decode(packed, type=HandlerSettings)
+        elif kind == catalogue.PREFIX:
+            catalogue.restore(state, name, packed)
 
 
 def pause(state: State, event: Pause) -> None:

@@ -112,25 +112,27 @@ class State:
         self.story = Story(config.notes, config.tape)
         self.ledger = Ledger()
         self.loaded: Loaded
-        self._options: dict[bytes, Options] = {}
+        self._options: dict[tuple[bytes, bytes], Options] = {}
 
     # ------------------------------------------------------------------ looking
 
     def options(self, row: TaskRow) -> Options:
-        """The options of a task. Tasks share few sets of them, so each set is opened once."""
-        return self.unpack(row.options) if row.options else DEFAULTS
+        """The options in force for a task: what its handler's app declares, and over it what its caller said."""
+        declared = self.handlers[row.name].declared
+        return self.unpack(declared, row.options) if declared or row.options else DEFAULTS
 
-    def unpack(self, packed: bytes) -> Options:
-        """Options from their packed form.
+    def unpack(self, declared: bytes, said: bytes) -> Options:
+        """Options from their packed forms. Tasks share few sets of them, so each is opened once.
 
         Raises:
             msgspec.MsgspecError: These are no options.
         """
+        packed = (declared, said)
         options = self._options.get(packed)
         if options is None:
             if len(self._options) >= MAX_KNOWN_OPTIONS:
                 self._options.clear()
-            options = self._options[packed] = Options.unpack(packed)
+            options = self._options[packed] = Options.unpack(*packed)
         return options
 
     def task(self, id: bytes) -> TaskRow | None:

@@ -63,7 +63,7 @@ class Submission:
         """Take the groups at fault out; the others are to be submitted again."""
         at_fault = {self.left[refusal.index]: refusal for refusal in refusals}
         self.refused.extend(
-            wire.Refusal(place, refusal.code, refusal.message, refusal.code.removeprefix("bad_"))
+            wire.Refusal(place, refusal.code, refusal.message, _field(refusal.code))
             for place, refusal in at_fault.items()
         )
         out = {place for group in self._groups() if at_fault.keys() & set(group) for place in group}
@@ -183,7 +183,8 @@ class Clients:
                 self._move_watch(submission.session, tasks[place].id, there)
             if tasks[place].watch:
                 known.append(there)
-        self._acknowledge(submission, duplicates)
+        warnings = [wire.Refusal(submission.left[each.index], each.code, each.message) for each in effect.warnings]
+        self._acknowledge(submission, duplicates, warnings)
         return known
 
     def refused(self, effect: ef.Refused) -> Submission | None:
@@ -205,14 +206,16 @@ class Clients:
 
     def _give_up(self, submission: Submission) -> None:
         self._submissions.pop((_client(submission.session), submission.message.number), None)
-        self._acknowledge(submission, [])
+        self._acknowledge(submission)
 
-    def _acknowledge(self, submission: Submission, duplicates: list[wire.Duplicate]) -> None:
+    def _acknowledge(
+        self, submission: Submission, duplicates: Sequence[wire.Duplicate] = (), warnings: Sequence[wire.Refusal] = ()
+    ) -> None:
         if submission.refused:
             left = set(submission.left)
             out = [task.id for place, task in enumerate(submission.message.tasks) if place not in left]
             self.unwatch(submission.session, out)
-        accepted = wire.Accepted(submission.message.number, submission.refused, duplicates)
+        accepted = wire.Accepted(submission.message.number, submission.refused, list(duplicates), list(warnings))
         self.tell(submission.session, accepted)
 
     # --- watches -----------------------------------------------------------------------------------------------------
@@ -269,6 +272,11 @@ def outcome_of(row: TaskRow) -> wire.Outcome:
     large = row.result is not None and len(row.result) > wire.FETCH_ABOVE
     result = None if large else row.result
     return wire.Outcome(row.id, row.state, result, large, row.reason, row.error, row.name)
+
+
+def _field(code: str) -> str:
+    """The field of a task that a code blames, if it blames one."""
+    return code.removeprefix("bad_") if code.startswith("bad_") else ""
 
 
 def _client(session: bytes) -> str:

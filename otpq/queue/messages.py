@@ -26,7 +26,8 @@ class PoolFacts:
 
     session: str
     workers: list[dict[str, Any]]
-    """One a worker: `pool`, `worker`, `child` (the child's pid), `task`, `seconds`, `done`, `failed`, `restarts`."""
+    """One a worker: `pool`, `worker`, `child` (the child's pid), `task`, `seconds`, `done`, `failed`, `restarts`,
+    `error`, `failing`; `Pool.status` says what they are."""
 
 
 class RunEnd(NamedTuple):

@@ -15,12 +15,12 @@ from otpq.wire import verbs
 from otpq.wire.codec import Fault, decode_body, encode
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterable, Iterator, Mapping
 
     from otpq.core.records import TaskRow
     from otpq.store.protocol import Reading
 
-__all__ = ["BULK", "BadQuery", "answer", "decode", "matching", "page_of", "view_of"]
+__all__ = ["BULK", "BadQuery", "answer", "decode", "matching", "page_of", "problems_of", "view_of"]
 
 BULK: Final[dict[str, Callable[..., ev.Cancel | ev.Retry | ev.Delete]]] = {
     "cancel_all": ev.Cancel,
@@ -133,6 +133,11 @@ def view_of(row: TaskRow, running: frozenset[int], *, whole: bool = True) -> ver
         history=encode(history_of(row)) if whole else b"",
         partition=row.partition,
     )
+
+
+def problems_of(workers: Iterable[Mapping[str, Any]]) -> list[str]:
+    """What is wrong with workers, of which `PoolFacts` tells: those whose children do not come to be ready."""
+    return [f"worker {each['pool']}/{each['worker']}: {each['error']}" for each in workers if each["failing"]]
 
 
 def answer(number: int, value: object) -> wire.Answer:

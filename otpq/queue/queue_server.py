@@ -141,6 +141,7 @@ class QueueServer(GenServer):
                 session = self._sessions.pop(ref, None)
                 if session is not None:
                     self._pools.pop(session, None)
+                    self._pool_facts.pop(session, None)
             case _:
                 logger.warning("%r drops %r", self.pid, message)
 
@@ -407,6 +408,13 @@ class QueueServer(GenServer):
         counts = self._core.counts()
         return counts if body.queue is None else {body.queue: counts.get(body.queue, dict.fromkeys(TaskState, 0))}
 
+    def _why(self, _session: bytes, _query: wire.Query, body: Any) -> object:
+        row = self._store.load(Needs(ids={body.id})).by_id.get(body.id)
+        if row is None:
+            raise queries.BadQuery("not_found", "there is no such task")
+        why = self._core.why(row)
+        return {} if why is None else {"code": why.code, **why.facts}
+
     def _cancel(self, session: bytes, query: wire.Query, body: Any) -> None:
         self._ask_core(ev.Cancel(client=_name(session), request=query.number, ids=(body.id,), grace=body.grace))
 
@@ -444,8 +452,10 @@ class QueueServer(GenServer):
         self._queue.append(event)
 
     def _health(self, *_: object) -> object:
-        return {"ok": self._degraded is None, "node": self._node, "incarnation": self._incarnation,
-                "store": self._degraded or "ok", "epoch": self._epoch, "pools": sorted(self._pools)}  # fmt: skip
+        problems = queries.problems_of(facts for pool in self._pool_facts.values() for facts in pool)
+        return {"ok": self._degraded is None and not problems, "node": self._node, "incarnation": self._incarnation,
+                "store": self._degraded or "ok", "epoch": self._epoch, "pools": sorted(self._pools),
+                "problems": problems}  # fmt: skip
 
     def _facts(self, *_: object) -> dict[str, Any]:
         stats = self._core.stats
@@ -467,7 +477,7 @@ class QueueServer(GenServer):
         return [{"queue": name, **counts} for name, counts in sorted(self._core.counts().items())]
 
     def _handlers(self, *_: object) -> object:
-        return [{"handler": name, "used": used, "limit": limit} for name, (used, limit) in self._core.slots().items()]
+        return self._core.handlers()
 
     def _workers(self, *_: object) -> object:
         return [worker for facts in self._pool_facts.values() for worker in facts]
@@ -539,6 +549,7 @@ _ANSWER: Final[dict[str, Callable[[QueueServer, bytes, wire.Query, Any], object]
     "get": QueueServer._get,  # noqa: SLF001 - a table of its own methods
     "list": QueueServer._list,  # noqa: SLF001
     "counts": QueueServer._counts,  # noqa: SLF001
+    "why": QueueServer._why,  # noqa: SLF001
     "cancel": QueueServer._cancel,  # noqa: SLF001
     "cancel_all": QueueServer._bulk,  # noqa: SLF001
     "retry": QueueServer._bulk,  # noqa: SLF001

@@ -152,26 +152,34 @@ class NewTask(msgspec.Struct, array_like=True, frozen=True, gc=False):
     name: Name
     payload: Packed
     """MessagePack of [args, kwargs]."""
-    queue: Name = "default"
-    priority: Annotated[int, Meta(ge=0, le=9)] = 5
+    queue: Name | None = None
+    """Here and below, None: not said. It is then as the handler declares, if it is known, else as `Options` has it."""
+    priority: Annotated[int, Meta(ge=0, le=9)] | None = None
     watch: bool = True
     """Whether the client wants the outcome (see `Watch`); saves it a message a task."""
-    delay: Seconds = 0.0
+    delay: Seconds | None = None
     """Seconds from acceptance until it may start. The leader's clock counts, so a client's wrong one does no harm."""
     eta: float | None = None
     """When it may start, seconds since the epoch; instead of a delay."""
     expires_in: Seconds | None = None
     """Seconds from acceptance."""
     expires_at: float | None = None
+    """Seconds since the epoch; infinite: never, whatever the handler declares."""
     key: Text | None = None
     """Idempotency key."""
-    tags: Text = ""
-    """Each between two separators: ",a,b,"."""
+    tags: Text | None = None
+    """Each between two separators: ",a,b,"; empty: none."""
     title: Text | None = None
-    partition: Annotated[str, Meta(max_length=255)] = ""
+    """Empty: none."""
+    partition: Annotated[str, Meta(max_length=255)] | None = None
     parent: TaskId | None = None
     options: Packed = b""
-    """As `Options.pack` gives them: a MessagePack map of those that differ from their defaults and have no field here."""
+    """As `pack_said` gives them: a MessagePack map of those that the caller named and that have no field here."""
+    whole: Packed | None = None
+    """Of a task that was submitted as a map with a job: MessagePack of [[that map], {}], the payload that the default
+    handler gets if nobody knows the job. At most `MAX_PAYLOAD` with `payload`."""
+    strict: bool = False
+    """Whether to refuse it, with `unknown_handler`, if its handler is not known."""
 
 
 class Submit(msgspec.Struct, array_like=True, frozen=True, tag=4):
@@ -214,7 +222,7 @@ class Accepted(msgspec.Struct, array_like=True, frozen=True, tag=5):
     refused: list[Refusal] = []
     duplicates: list[Duplicate] = []
     warnings: list[Refusal] = []
-    """Accepted all the same, such as a name that no handler has (`unknown_handler`, with the nearest one)."""
+    """Accepted all the same: names that no handler is known for (`unknown_handler`, with the nearest one), each once."""
 
 
 class Watch(msgspec.Struct, array_like=True, frozen=True, tag=6):

@@ -19,6 +19,7 @@ __all__ = [
     "ListTasks",
     "QueueName",
     "Selector",
+    "TaskOf",
     "TaskPage",
     "TaskView",
     "Verb",
@@ -103,6 +104,12 @@ class CountsOf(msgspec.Struct, frozen=True, array_like=True):
     queue: Name | None = None
 
 
+class TaskOf(msgspec.Struct, frozen=True, array_like=True):
+    """Takes: a task. `why` answers with a reason code as `code`, and the facts behind it; with nothing if it has ended."""
+
+    id: TaskId
+
+
 class CancelTask(msgspec.Struct, frozen=True, array_like=True):
     """Takes: a task and the seconds it has to end by itself. Answered by 'cancelled', 'cancelling' or 'too_late'."""
 
@@ -133,6 +140,7 @@ VERBS: Final[dict[str, Verb]] = {
     "get": Verb(GetTasks, list[TaskView]),
     "list": Verb(ListTasks, TaskPage),
     "counts": Verb(CountsOf, dict[str, dict[str, int]]),
+    "why": Verb(TaskOf, Facts),
     "cancel": Verb(CancelTask, str),
     "cancel_all": Verb(Selector, Affected),
     "retry": Verb(Selector, Affected),

@@ -113,11 +113,15 @@ def main() -> None:
         _watch_node(reports)
     child = Child(executor, tasks, outbox)
     try:
-        send_frame(reports, msgpack.packb(["ready", os.getpid(), sorted(app.tasks)]))
+        send_frame(reports, msgpack.packb(["ready", os.getpid(), _declared(app)]))
         child.serve()
     except ConnectionError:
         _end_without_node()
     executor.close()
+
+
+def _declared(app: AppLike) -> dict[str, bytes]:
+    return {name: definition.declaration for name, definition in sorted(app.tasks.items())}
 
 
 def _greeting(reports: socket.socket) -> Greeting:

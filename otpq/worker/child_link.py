@@ -176,7 +176,7 @@ class ChildLink:
             if isinstance(report, Refused):
                 import msgpack
 
-                kind, message, trace = msgpack.unpackb(report.error)
+                kind, message, trace, *_ = msgpack.unpackb(report.error)
                 raise ChildRefused(f"{kind}: {message}\n{trace}")
         if self.is_closed:
             raise ChildRefused("the child ended while it was loading the app")

@@ -29,6 +29,10 @@ class Definition(Protocol):
     def handler(self) -> Callable[..., Any]:
         """The function, plain or `async def`."""
 
+    @property
+    def declaration(self) -> bytes:
+        """The options it is defined with: a MessagePack map, or nothing."""
+
 
 class AppLike(Protocol):
     """What a child needs of an app."""

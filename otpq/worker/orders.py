@@ -11,7 +11,7 @@ import msgspec
 from otpq.task import Options
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
 
     from otpq.core.events import Result
     from otpq.core.records import TaskRow
@@ -51,20 +51,20 @@ class Job(msgspec.Struct, frozen=True, gc=False):
     """Bytes that it takes in a packet, about."""
 
 
-def jobs_of(rows: Iterable[TaskRow]) -> list[Job]:
-    """The jobs of a batch."""
+def jobs_of(rows: Iterable[TaskRow], declared: Mapping[str, bytes]) -> list[Job]:
+    """The jobs of a batch; `declared` is as in `Dispatch`."""
     jobs = []
     for row in rows:
-        timeout, at_most_once = _limits(row.options)
+        timeout, at_most_once = _limits(declared.get(row.name, b""), row.options)
         item = (row.seq, row.id, row.name, row.attempt + 1, row.options, row.payload)
         jobs.append(Job(row.seq, row.name, timeout, at_most_once, item, _ITEM_BYTES + len(row.payload)))
     return jobs
 
 
 @lru_cache(maxsize=1024)
-def _limits(packed: bytes) -> tuple[float | None, bool]:
+def _limits(declared: bytes, said: bytes) -> tuple[float | None, bool]:
     """Timeout and at-most-once; cached, since a handler's tasks mostly share their options."""
-    options = Options.unpack(packed)
+    options = Options.unpack(declared, said)
     return options.timeout, options.at_most_once
 
 
@@ -135,6 +135,8 @@ class ChildReady:
 
     slot: int
     child: int
+    handlers: dict[str, bytes]
+    """What its app declares, as in `SessionOpened`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,6 +148,8 @@ class ChildGone:
     """Why, in words."""
     is_last: bool = False
     """Whether no other follows."""
+    is_failing: bool = False
+    """Whether it ended, or could not be started, before it was ready: the next one may do no better."""
 
 
 @dataclass(slots=True)  # as `Cast`: one for each frame of a child

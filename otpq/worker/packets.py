@@ -5,18 +5,19 @@ To the child, one *packet* for each task or millisecond of work (`task_pipe.py` 
     packet  = [lease, [item, ...]]                      no item: finish what you have and end
     item    = [seq, id, name, attempt, options, payload]
               int, 16 bytes, str, int, bytes (MessagePack map), bytes (MessagePack [args, kwargs])
+              the options are those that the caller named; under them lies what the child's own app declares
 
 Arguments and options are bytes inside, passed on as they came; only the child opens them.
 
 On a stream of frames (`frames.py`), first one frame to the child, `Greeting`, then frames from it:
 
-    ["ready", pid, [handler name, ...]]                 the app is loaded
+    ["ready", pid, {handler name: options, ...}]        the app is loaded; what it declares, as `Options.pack` gives it
     ["refused", error]                                  it could not be; the child ends
     ["results", lease, [result, ...]]
     result  = [seq, outcome, value, started, finished]
               int, Outcome, bytes, float, float (wall clock; both 0 for what was not run)
     value   = the packed result (SUCCEEDED), or an error
-    error   = MessagePack [type, message, traceback] as bytes
+    error   = MessagePack [type, message, traceback, [name, ...]] as bytes: the names of its class and of that one's bases
 
 Values stay packed on their way to the store. New fields go at the end; whoever reads must allow for more than it knows.
 This side of the file imports msgpack alone, as every child does; the node reads the frames with `reports.py`.

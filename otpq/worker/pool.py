@@ -103,6 +103,8 @@ class _Seat:
     failed: int = 0
     starts: int = 0
     error: str = ""
+    is_failing: bool = False
+    """Whether no child of it became ready at the last try."""
     is_over: bool = False
     """Whether it starts no other child."""
 
@@ -117,6 +119,8 @@ class Pool(GenServer):
         self._board = Blackboard.create(config.blackboard, config.size)
         self.own(self._board.close)
         self._seats: dict[int, _Seat] = {}
+        self._handlers: dict[str, bytes] | None = None
+        """What the app declares; None until the first child has loaded it."""
         self._queue: Pid | None = None
         self._queue_ref: MonitorRef | None = None
         self._drainers: list[Caller] | None = None
@@ -144,7 +148,8 @@ class Pool(GenServer):
 
         Keys: `pool`, `session`, `queue_server` (whether there is one), `leases` (how many are held), `draining`, and
         `workers`, a list of: `pool`, `worker` (its number), `pid`, `child` (its pid or None), `seq`, `task` (its name),
-        `since` (wall clock), `seconds`, `done`, `failed`, `restarts` (of the child), `error` (why there is no child).
+        `since` (wall clock), `seconds`, `done`, `failed`, `restarts` (of the child), `error` (why there is no child),
+        `failing` (whether its children end before they are ready: the app cannot be loaded, say).
         """
         status: dict[str, Any] = call(pool, "status")
         return status
@@ -249,7 +254,11 @@ class Pool(GenServer):
         """Open the session, again perhaps, and say again all that may have been forgotten."""
         config = self._config
         opened = SessionOpened(
-            session=config.session, node=config.node, incarnation=config.incarnation, queues=config.queues
+            session=config.session,
+            node=config.node,
+            incarnation=config.incarnation,
+            queues=config.queues,
+            handlers=self._handlers,
         )
         self._tell(OpenPool(self.pid, opened), Heartbeat(node=config.node, incarnation=config.incarnation))
         self._must_repeat = True
@@ -292,7 +301,7 @@ class Pool(GenServer):
     # --- batches ----------------------------------------------------------------------------------------------------
 
     def _share_out(self, dispatch: Dispatch) -> None:
-        jobs = jobs_of(dispatch.rows)
+        jobs = jobs_of(dispatch.rows, dispatch.declared)
         slot = self._desk.take(dispatch, jobs)
         if slot is not None:
             self._order(slot, Work(dispatch.lease, jobs, dispatch.packet))
@@ -349,12 +358,18 @@ class Pool(GenServer):
     def _note_child(self, said: ChildReady | ChildGone) -> None:
         seat = self._seats[said.slot]
         if isinstance(said, ChildReady):
-            seat.child, seat.error = said.child, ""
+            seat.child, seat.error, seat.is_failing = said.child, "", False
             seat.starts += 1
             self._desk.worker_ready(said.slot)
+            if said.handlers != self._handlers:  # the first child of all, or of another edition of the app
+                self._handlers = said.handlers
+                self._open()
         else:
             seat.child, seat.error, seat.is_over = None, said.error, said.is_last
+            seat.is_failing |= said.is_failing
             self._desk.worker_paused(said.slot)
+            if said.is_failing:
+                self._tell(PoolFacts(self._config.session, self._workers()))
 
     def _order(self, slot: int | None, order: object) -> None:
         if slot is not None:
@@ -420,6 +435,7 @@ class Pool(GenServer):
             "failed": seat.failed,
             "restarts": max(0, seat.starts - 1),
             "error": seat.error,
+            "failing": seat.is_failing,
         }
         if entry is not None and job is not None:
             seconds = (boottime_ns() - entry.since_ns) / 1e9

@@ -6,6 +6,8 @@ from typing import TypeAlias
 
 import msgspec
 
+from otpq.errors import UsageError
+from otpq.task import Options
 from otpq.worker.packets import Outcome  # noqa: TC001 - msgspec reads the annotations at run time
 
 __all__ = ["Ready", "Refused", "Report", "ReportError", "Result", "Results", "read_report"]
@@ -30,7 +32,8 @@ class Ready(msgspec.Struct, frozen=True, array_like=True, tag="ready"):
     """The app is loaded; packets will be read."""
 
     pid: int
-    handlers: tuple[str, ...]
+    handlers: dict[str, bytes]
+    """What the app declares of each, as `Options.pack` gives it."""
 
 
 class Refused(msgspec.Struct, frozen=True, array_like=True, tag="refused"):
@@ -58,6 +61,10 @@ def read_report(content: bytes) -> Report:
         ReportError: It is none.
     """
     try:
-        return _decoder.decode(content)
-    except msgspec.MsgspecError as error:
+        report = _decoder.decode(content)
+        if isinstance(report, Ready):
+            for declared in report.handlers.values():
+                Options.unpack(declared)
+    except (msgspec.MsgspecError, UsageError) as error:
         raise ReportError(str(error)) from error
+    return report

@@ -328,10 +328,8 @@ def _end_of(running: Entry) -> float:
 
 
 def _types(error: bytes) -> tuple[str, ...]:
-    """The name of an error's type, with and without its module: all that a child tells."""
-    name = str(msgspec.msgpack.decode(error)[0])
-    short = name.rpartition(".")[2]
-    return (name,) if short == name else (name, short)
+    """The names of an error's class and of its bases, as the child tells them."""
+    return tuple(msgspec.msgpack.decode(error)[3])
 
 
 def _no_handler(name: str, handlers: Sequence[str]) -> bytes:
@@ -340,7 +338,7 @@ def _no_handler(name: str, handlers: Sequence[str]) -> bytes:
 
 def pack_failure(type_name: str, message: str) -> bytes:
     """An error that no child could pack."""
-    return msgspec.msgpack.encode([type_name, message, ""])
+    return msgspec.msgpack.encode([type_name, message, "", [type_name]])
 
 
 def describe_exit(pid: int, code: int) -> str:

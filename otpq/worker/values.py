@@ -19,7 +19,9 @@ MAX_TRACEBACK = 60_000
 _OUTSIDE = ("otpq.worker.", "asyncio.")
 """Modules between the child's loop and a handler, whose frames tell its author nothing."""
 
-_LAST_RESORT: bytes = msgpack.packb(["MemoryError", "no memory was left to record the error", ""])
+_LAST_RESORT: bytes = msgpack.packb(
+    ["MemoryError", "no memory was left to record the error", "", ["MemoryError", "Exception", "BaseException"]]
+)
 
 
 class UnpackableResult(TypeError):
@@ -84,20 +86,30 @@ def _short(key: object) -> str:
 
 
 def pack_error(error: BaseException) -> bytes:
-    """`error` as MessagePack [type, message, traceback], whatever its class does; the outer frames, ours, left out."""
+    """`error` as MessagePack [type, message, traceback, [its class and those that it is of, by name]].
+
+    Whatever its class does; the outer frames, ours, left out.
+    """
     try:
         trace = error.__traceback__
         while trace is not None and trace.tb_frame.f_globals.get("__name__", "").startswith(_OUTSIDE):
             trace = trace.tb_next
         fields = [_name(type(error)), _cut(_text_of(error), MAX_MESSAGE), _cut(_traceback(error, trace), MAX_TRACEBACK)]
-        # Lone surrogates have no UTF-8; they are shown, not refused.
-        return bytes(msgpack.packb([text.encode("utf-8", "backslashreplace").decode() for text in fields]))
+        types = [_name(cls) for cls in type(error).__mro__ if cls is not object]
+        return bytes(msgpack.packb([*map(_text, fields), list(map(_text, types))]))
     except MemoryError:
         return _LAST_RESORT
 
 
+def _text(text: str) -> str:
+    """With lone surrogates, which have no UTF-8, shown and not refused."""
+    return text.encode("utf-8", "backslashreplace").decode()
+
+
 def _name(cls: type) -> str:
-    return cls.__qualname__ if cls.__module__ == "builtins" else f"{cls.__module__}.{cls.__qualname__}"
+    """As `retry_on` names it: a program's own file, `__main__` to itself, has another name here, and so none."""
+    module = cls.__module__
+    return cls.__qualname__ if module == "builtins" or module.startswith("__") else f"{module}.{cls.__qualname__}"
 
 
 def _text_of(error: BaseException) -> str:

@@ -223,7 +223,7 @@ class Worker(GenServer):
         self._error = error
         self._pause = min(_LONGEST_PAUSE, max(_FIRST_PAUSE, self._pause * 2))
         logger.warning("%r: no child: %s; the next try in %.1f s", self.pid, error, self._pause)
-        self._tell(ChildGone(self._slot, error))
+        self._tell(ChildGone(self._slot, error, is_failing=True))
         send_after(self._pause, self.pid, _START)
 
     def handle_info(self, message: Any) -> None:
@@ -254,19 +254,19 @@ class Worker(GenServer):
                 case Ready():
                     self._welcome(report)
                 case Refused():
-                    kind, text, _trace = msgspec.msgpack.decode(report.error)
+                    kind, text, *_ = msgspec.msgpack.decode(report.error)
                     self._error = f"it could not load the app {self._config.app!r}: {kind}: {text}"
         self._pump()
 
     def _welcome(self, ready: Ready) -> None:
         config = self._config
-        self._handlers = ready.handlers
+        self._handlers = tuple(ready.handlers)
         name = f"{config.name}/{self._slot}"
         self._ran = msgspec.msgpack.encode([config.node, config.incarnation, name, ready.pid])
         self._is_ready = True
         self._pause = 0.0
         self._error = ""
-        self._tell(ChildReady(self._slot, ready.pid))
+        self._tell(ChildReady(self._slot, ready.pid, ready.handlers))
 
     def _bury(self, link: ChildLink, exit_: Exit) -> None:
         """The child is gone: answer for all that it had, and start the next one."""

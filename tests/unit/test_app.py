@@ -13,10 +13,10 @@ import pytest
 import otpq
 from otpq import program
 from otpq.app import App, AsyncHandler, Handler
-from otpq.client.calls import DEFAULT_HANDLER, Call
+from otpq.client.calls import Call
 from otpq.errors import BadOption, UnknownOption, UsageError
 from otpq.reference import BadApp, public_name
-from otpq.task import Options
+from otpq.task import DEFAULT_HANDLER, Options
 from otpq.worker.loading import MAIN_ALIAS, load_app
 
 if TYPE_CHECKING:
@@ -141,6 +141,14 @@ def test_a_call_has_the_options_of_its_handler() -> None:
     handler = App().task(queue="mail", retries=1, max_concurrency=3)(double)
     call = handler.s(2)
     assert (call.args, call.options.queue, call.options.retries) == ((2,), "mail", 1)
+
+
+def test_a_call_says_where_it_goes_and_what_was_said_of_it_and_leaves_the_rest_to_the_workers() -> None:
+    handler = App().task(queue="mail", retries=0, delay=60)(double)
+    assert handler.s(2).said == {"queue": "mail", "delay": 60.0}
+    assert handler.options(retries=3, delay=0).s(2).said == {"queue": "mail", "delay": 0.0, "retries": 3}
+    assert handler.options(eta=None).options(timeout=5).s(2).said == {"queue": "mail", "eta": None, "timeout": 5.0}
+    assert Options.unpack(handler.declaration) == Options.of(queue="mail", retries=0, delay=60)
 
 
 def test_a_call_without_options_shares_the_plain_ones() -> None:

@@ -1,10 +1,11 @@
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import msgspec
 import pytest
 
 from otpq.errors import BadOption, UnknownOption
-from otpq.task import ENDED, TRANSITIONS, Options, RetryPolicy, TaskState
+from otpq.task import ENDED, TRANSITIONS, Options, RetryPolicy, TaskState, normalized, overlaid, pack_said
 
 
 def test_the_table_has_a_row_for_each_state_and_ends_where_users_are_told() -> None:
@@ -126,8 +127,37 @@ def test_an_unknown_option_is_refused_with_the_nearest_name() -> None:
         Options.of(retires=3)
 
 
-def test_packed_options_hold_only_what_differs_and_has_no_column() -> None:
-    assert Options.of(queue="q", priority=9, delay=3).pack() == b""
+def test_a_declaration_holds_what_differs_from_the_defaults() -> None:
+    assert Options.of(retries=3, queue="default").pack() == b""
+    declared = Options.of(queue="q", priority=9, delay=3, max_concurrency=2)
+    assert Options.unpack(declared.pack()) == declared
+
+
+def test_a_caller_s_options_are_packed_where_said_and_without_a_column() -> None:
+    assert pack_said(normalized({"queue": "q", "priority": 9, "delay": 3, "tags": ["a"]})) == b""
+    said = pack_said(normalized({"queue": "q", "retries": 3}))  # 3 is the default, and said all the same
+    assert msgspec.msgpack.decode(said) == {"retries": 3}
+
+
+def test_what_a_caller_says_lies_over_what_the_handler_declares() -> None:
+    declared = Options.of(retries=0, timeout=9, retry_on=OSError, eta=datetime(2030, 1, 1, tzinfo=UTC)).pack()
+    said = pack_said(normalized({"retries": 3, "timeout": None, "at_most_once": True}))
+    both = Options.unpack(declared, said)
+    assert (both.retries, both.timeout, both.retry_on, both.at_most_once) == (3, None, ("OSError",), True)
+    assert both.eta == datetime(2030, 1, 1, tzinfo=UTC)
+    assert Options.unpack(declared, b"") == Options.unpack(declared)
+    assert Options.unpack(b"", said).retries == 3
+
+
+def test_a_delay_takes_the_place_of_an_eta_and_the_other_way_round() -> None:
+    moment = datetime(2030, 1, 1, tzinfo=UTC)
+    assert overlaid({"delay": 3.0, "queue": "q"}, {"eta": moment}) == {"queue": "q", "eta": moment}
+    assert overlaid({"eta": moment}, {"delay": 0.0}) == {"delay": 0.0}
+    by_hand = msgspec.msgpack.encode({"eta": moment})  # no client of ours packs it, and it must do no harm
+    assert Options.unpack(Options.of(delay=3).pack(), by_hand).delay == 0.0
+
+
+def test_options_are_read_as_they_were_packed() -> None:
     options = Options.of(retries=7, at_most_once=True, retry_on=[KeyError])
     assert Options.unpack(options.pack()) == options
     assert Options.unpack(b"") == Options()

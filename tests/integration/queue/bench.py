@@ -53,7 +53,9 @@ class Bench:
         return connect(self.name, cookie_file=self.cookie_file)
 
     def open_pool(self) -> None:
-        opened = ev.SessionOpened(session=SESSION, node="a@127.0.0.1", incarnation="1", queues=("default",))
+        opened = ev.SessionOpened(
+            session=SESSION, node="a@127.0.0.1", incarnation="1", queues=("default",), handlers={"echo": b""}
+        )
         cast(self.server, (OpenPool(self.me.pid, opened),))
 
     def ask(self, batches: int) -> None:

@@ -31,6 +31,7 @@ def odd_sleep(incarnation: str) -> str:
 @dataclass(frozen=True)
 class Definition:
     handler: Callable[..., Any]
+    declaration: bytes = b""
 
 
 def note(journal: int, kind: str, incarnation: str, task: int) -> None:

@@ -74,8 +74,10 @@ def write_app(tmp_path: Path) -> Callable[[str], str]:
 
     def write(source: str) -> str:
         path = tmp_path / "users_app.py"
-        functions = "{name: SimpleNamespace(handler=each) for name, each in list(globals().items()) if callable(each)}"
-        path.write_text(f"from types import SimpleNamespace\n{source}\napp = SimpleNamespace(tasks={functions})\n")
+        functions = (
+            "{name: N(handler=each, declaration=b'') for name, each in list(globals().items()) if callable(each)}"
+        )
+        path.write_text(f"from types import SimpleNamespace as N\n{source}\napp = N(tasks={functions})\n")
         return f"{path}:app"
 
     return write

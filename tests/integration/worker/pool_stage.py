@@ -66,9 +66,11 @@ def close_all():
 
 from types import SimpleNamespace
 app = SimpleNamespace(tasks={
-    each.__name__: SimpleNamespace(handler=each)
+    each.__name__: SimpleNamespace(handler=each, declaration=b"")
     for each in (add, nap, pid, fail, die, leave, hang, daemon, note, note_and_nap, close_all)
 })
+from otpq.task import Options
+app.tasks["declared"] = SimpleNamespace(handler=nap, declaration=Options.of(retries=0, timeout=7).pack())
 """
 
 
@@ -274,7 +276,7 @@ class Stage:
 
 def error_of(result: Failed | Discarded) -> tuple[str, str, str]:
     assert result.error is not None
-    kind, message, trace = msgpack.unpackb(result.error)
+    kind, message, trace, *_ = msgpack.unpackb(result.error)
     return kind, message, trace
 
 

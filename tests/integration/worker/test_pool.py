@@ -16,6 +16,7 @@ from otpq.core.effects import CancelRunning, Stale, TakeBack, UnknownSession
 from otpq.core.events import (
     Cancelled,
     Cancelling,
+    Demand,
     Discarded,
     Failed,
     HandedBack,
@@ -27,6 +28,7 @@ from otpq.core.events import (
 )
 from otpq.otp import Kill, call, cast, exit, stop
 from otpq.queue.messages import OpenPool
+from otpq.task import Options
 from otpq.worker import tombstone
 from otpq.worker.pool import Pool
 from otpq.worker.warden_server import Warden
@@ -68,6 +70,19 @@ def test_the_session_is_opened_before_anything_is_asked(tmp_path: Path) -> None:
         )
 
 
+def test_the_handlers_are_told_with_what_is_declared_of_them_once_a_child_knows(tmp_path: Path) -> None:
+    with staged(tmp_path, size=2) as stage:
+        stage.wait_ready()
+        unknown, known = (opened.event.handlers for opened in stage.seen(OpenPool))
+        assert unknown is None
+        assert known["add"] == b""
+        assert Options.unpack(known["declared"]) == Options.of(retries=0, timeout=7)
+        asked = next(
+            place for place, event in enumerate(stage.books.events) if isinstance(event, Demand) and event.asked
+        )
+        assert stage.books.events.index(stage.seen(OpenPool)[1]) < asked
+
+
 def test_a_result_says_where_it_ran(tmp_path: Path) -> None:
     with staged(tmp_path, size=1) as stage:
         ended = stage.result(stage.give("pid"))
@@ -77,7 +92,11 @@ def test_a_result_says_where_it_ran(tmp_path: Path) -> None:
 def test_an_error_and_an_unknown_name_are_failures_with_their_reason(tmp_path: Path) -> None:
     with staged(tmp_path) as stage:
         failed, unknown = stage.result(stage.give("fail")), stage.result(stage.give("nobody"))
-        assert (failed.reason, failed.types, error_of(failed)[:2]) == ("error", ("ValueError",), ("ValueError", "no"))
+        assert (failed.reason, failed.types, error_of(failed)[:2]) == (
+            "error",
+            ("ValueError", "Exception", "BaseException"),
+            ("ValueError", "no"),
+        )
         assert unknown.reason == "error"
         kind, message, _ = error_of(unknown)
         assert kind == "NoHandler"
@@ -293,7 +312,7 @@ def test_tasks_run_on_while_there_is_no_queue_server_and_results_come_later(tmp_
         assert stage.books.twice == []
         assert not stage.books.interrupted
         assert not stage.books.handed_back
-        assert len(stage.seen(OpenPool)) == 4
+        assert len(stage.seen(OpenPool)) == 5  # the second told the handlers
 
 
 def test_results_that_were_not_committed_are_said_again_to_who_forgot_them(tmp_path: Path) -> None:
@@ -304,7 +323,7 @@ def test_results_that_were_not_committed_are_said_again_to_who_forgot_them(tmp_p
         stage.books.mute = False
         stage.tell(UnknownSession(session=session(stage)))
         assert isinstance(stage.result(seq), Succeeded)
-        assert len(stage.seen(OpenPool)) == 2
+        assert len(stage.seen(OpenPool)) == 3  # the second told the handlers
         stage.until(lambda: stage.status["leases"] == 0)
 
 

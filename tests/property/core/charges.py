@@ -9,7 +9,7 @@ from otpq.task import Options
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from otpq.core.records import LeaseRow
+    from otpq.core.records import LeaseRow, TaskRow
     from tests.property.core.dict_store import DictStore
 
 NodeId: TypeAlias = tuple[str, str]
@@ -26,7 +26,9 @@ class Charges:
         """None: the core is new, and its first step gives each node a full term."""
         self.leases: dict[int, LeaseRow] = {}
         self.open: dict[int, list[int]] = {}
-        self.options: dict[int, Options] = {}
+        self.rows: dict[int, TaskRow] = {}
+        self.declared: dict[str, bytes] = {}
+        """What the latest session said of each handler."""
         self.doomed: set[int] = set()
         self.ids: dict[bytes, int] = {}
 
@@ -34,7 +36,8 @@ class Charges:
         """Work out one step; the store is still as it was before."""
         self.leases = dict(store.leases)
         self.open = {id: list(lease.open) for id, lease in store.leases.items()}
-        self.options = {seq: Options.unpack(row.options) for seq, row in store.rows.items()}
+        self.rows = dict(store.rows)
+        self.declared = store.declared()
         self.doomed = {seq for seq, row in store.rows.items() if row.reason == "cancelling"}
         self.ids = {row.id: row.seq for row in store.rows.values()}
         if self.deadlines is None:
@@ -66,6 +69,8 @@ class Charges:
                 self.doomed |= {self.ids[id] for id in event.ids if id in self.ids} & leased
             case ev.SessionOpened() | ev.Heartbeat():
                 deadlines[event.node, event.incarnation] = now + self.term
+                if isinstance(event, ev.SessionOpened):
+                    self.declared |= event.handlers or {}
             case _:
                 pass
 
@@ -89,7 +94,9 @@ class Charges:
     def _end_one(self, lease: "LeaseRow", seq: int, started: frozenset[int] | None, *, fenced: bool) -> None:
         if started is None:
             self.interruptions[seq] += 1
-            is_guilty = lease.alone and not self.options[seq].at_most_once
+            row = self.rows[seq]
+            options = Options.unpack(self.declared.get(row.name, b""), row.options)
+            is_guilty = lease.alone and not options.at_most_once
         else:
             is_guilty = seq in started and not fenced
         self.attempts[seq] += is_guilty and seq not in self.doomed

@@ -28,6 +28,10 @@ class DictStore:
         self.last_seq = 0
         self.last_lease = 0
 
+    def declared(self) -> dict[str, bytes]:
+        """What it keeps of what apps declare, by handler."""
+        return {key[9:]: packed for key, packed in self.settings.items() if key.startswith("declared:")}
+
     def load(self, needs: Needs) -> Loaded:
         rows = sorted(self.rows.values(), key=lambda row: row.seq)
         loaded = Loaded(

@@ -27,8 +27,9 @@ from otpq.task import TRANSITIONS, Options
 from tests.property.core.charges import Charges
 from tests.property.core.dict_store import ENDED, DictStore
 
-QUEUES = ("a", "b")
-HANDLERS = ("f", "g")
+QUEUES = ("default", "b")
+HANDLERS = ("f", "g", "h")
+"""Of which pools have `f`, `g` or both, and the last pool of a test all."""
 OPTIONS = (
     b"",
     b"",
@@ -37,6 +38,15 @@ OPTIONS = (
     Options(at_most_once=True).pack(),
     Options(no_retry_on=("ValueError",)).pack(),
 )
+DECLARED = (
+    b"",
+    b"",
+    Options(retries=0).pack(),
+    Options(retries=5, queue="b", priority=2).pack(),
+    Options(at_most_once=True, max_concurrency=2).pack(),
+    Options(max_concurrency=1, delay=1.0).pack(),
+)
+MOST_RETRIES = 5
 RUN_ENDS: tuple[tuple[type[ev.Result], dict[str, Any]], ...] = (
     (ev.Failed, {"reason": "error", "error": b"\x93\xa1E\xa0\xa0", "types": ("KeyError", "LookupError")}),
     (ev.Failed, {"reason": "error", "error": None, "types": ("ValueError",)}),
@@ -55,22 +65,25 @@ small = st.integers(0, 1_000)
 new_tasks = st.fixed_dictionaries(
     {
         "name": st.sampled_from(HANDLERS),
-        "queue": st.sampled_from(QUEUES),
+        "queue": st.sampled_from([None, *QUEUES]),
         "partition": st.sampled_from(["", "p", "q"]),
-        "priority": st.sampled_from([5, 5, 8, 2]),
-        "delay": st.sampled_from([0.0, 0.0, 0.0, 4.0]),
+        "priority": st.sampled_from([None, 5, 8, 2]),
+        "delay": st.sampled_from([None, 0.0, 0.0, 4.0]),
         "expires_in": st.sampled_from([None, None, 3.0, 6.0]),
         "options": st.sampled_from(OPTIONS),
         "payload": st.sampled_from([b"x" * 10, b"x" * 10, b"x" * 300]),
         "key": st.sampled_from([None, None, None, "k1", "k2"]),
     }
 )
+apps = st.dictionaries(st.sampled_from(["f", "g"]), st.sampled_from(DECLARED), min_size=1)
 
 
 class Pool:
     """One pool of a node, as far as messages go."""
 
-    def __init__(self, number: int, parallel: int) -> None:
+    def __init__(self, number: int, parallel: int, app: dict[str, bytes] | None) -> None:
+        self.app = app
+        """Its handlers with what is declared of them; None: no child has told yet."""
         self.session = f"s{number}"
         self.node = (f"n{number % 2}@h", str(number))
         self.parallel = parallel
@@ -85,7 +98,12 @@ class Pool:
     def opened(self) -> ev.SessionOpened:
         node, incarnation = self.node
         return ev.SessionOpened(
-            session=self.session, node=node, incarnation=incarnation, queues=QUEUES, parallel=self.parallel
+            session=self.session,
+            node=node,
+            incarnation=incarnation,
+            queues=QUEUES,
+            parallel=self.parallel,
+            handlers=self.app,
         )
 
     def demand(self) -> ev.Demand:
@@ -130,6 +148,8 @@ class CoreMachine(RuleBasedStateMachine):
         self.accepted: set[bytes] = set()
         self.inbox: list[ev.Event] = []
         self.charges = Charges(LEASE)
+        self.apps: dict[str, dict[str, bytes]] = {}
+        """What the sessions have told of themselves."""
         self.build()
 
     def build(self) -> None:
@@ -139,16 +159,16 @@ class CoreMachine(RuleBasedStateMachine):
         self.twin = QueueCore(recovered, config)
         self.charges.deadlines = None
 
-    @initialize(parallel=st.sampled_from([1, 1, 3]))
-    def two_pools(self, parallel: int) -> None:
-        self.add_pool(1)
-        self.add_pool(parallel)
+    @initialize(parallel=st.sampled_from([1, 1, 3]), first=apps, second=st.none() | apps)
+    def two_pools(self, parallel: int, first: dict[str, bytes], second: dict[str, bytes] | None) -> None:
+        self.add_pool(1, first)
+        self.add_pool(parallel, second)
         self.ask(0, 2, is_alone=False)
         self.ask(1, 2, is_alone=True)
 
-    def add_pool(self, parallel: int) -> None:
+    def add_pool(self, parallel: int, app: dict[str, bytes] | None) -> None:
         self.births += 1
-        self.pools.append(Pool(self.births, parallel))
+        self.pools.append(Pool(self.births, parallel, app))
 
     # ------------------------------------------------------------------ one step
 
@@ -175,6 +195,7 @@ class CoreMachine(RuleBasedStateMachine):
     def model(self, events: list[ev.Event], effects: list[ef.Effect]) -> None:
         """Work out from the leases before the step who is to be charged; commit; compare what was answered."""
         self.charges.hear(self.store, events, self.now)
+        places = self.places(events)
         before = {name: self.slots_of(name) for name in HANDLERS}
         old = set(self.store.leases)
         for effect in effects:
@@ -193,8 +214,30 @@ class CoreMachine(RuleBasedStateMachine):
             if answer == "cancelled":
                 assert by_id[id].state == "cancelled"
         self.accepted -= {id for id in self.accepted - set(by_id) if self.was_deleted(id, effects)}
+        for id, place in places.items():
+            if id in by_id:
+                assert (by_id[id].queue, by_id[id].priority) == place
         new = [effect for effect in effects if isinstance(effect, ef.Dispatch) and effect.lease not in old]
         self.check_dispatch(new, before)
+
+    def places(self, events: list[ev.Event]) -> dict[bytes, tuple[str, int]]:
+        """Where each task that is submitted now for the first time is to stand."""
+        declared, places = self.store.declared(), dict[bytes, tuple[str, int]]()
+        there = {row.id for row in self.store.rows.values()}
+        for event in events:
+            if isinstance(event, ev.SessionOpened):
+                self.apps[event.session] = event.handlers or {}
+                declared |= event.handlers or {}
+            elif isinstance(event, ev.Submit):
+                for new in event.tasks:
+                    options = Options.unpack(declared.get(new.name, b""))
+                    priority = options.priority if new.priority is None else new.priority
+                    if new.id not in there:
+                        places.setdefault(new.id, (new.queue or options.queue, priority))
+        return places
+
+    def options(self, row: TaskRow) -> Options:
+        return Options.unpack(self.store.declared().get(row.name, b""), row.options)
 
     def was_deleted(self, id: bytes, effects: list[ef.Effect]) -> bool:
         return any(isinstance(one, ef.Reply) and one.id == id and one.answer == "deleted" for one in effects)
@@ -207,16 +250,20 @@ class CoreMachine(RuleBasedStateMachine):
         for one in sent:
             assert self.store.leases[one.lease].session == one.session
             assert one.rows
+            assert {row.name for row in one.rows} <= self.apps[one.session].keys()
+            known = {row.name: self.store.declared().get(row.name, b"") for row in one.rows}
+            assert one.declared == {name: declared for name, declared in known.items() if declared}
             assert len({row.queue for row in one.rows}) == 1
             assert sum(len(row.payload) for row in one.rows) <= 1 << 20 or len(one.rows) == 1
             for row in one.rows:
                 if len(one.rows) > 1:
                     assert not row.interruptions
-                    assert not Options.unpack(row.options).at_most_once
+                    assert not self.options(row).at_most_once
                 limit = slots[row.name][1]
                 assert limit is None or self.slots_of(row.name) <= max(limit, before[row.name])
                 for other in left:
-                    self.check_order(row, other, slots)
+                    if other.name in self.apps[one.session]:
+                        self.check_order(row, other, slots)
 
     def slots_of(self, name: str) -> int:
         """How many children's slots the store's leases take of a handler."""
@@ -355,6 +402,15 @@ class CoreMachine(RuleBasedStateMachine):
             if isinstance(order, ef.CancelRunning) and not back:
                 self.inbox.append(ev.Cancelling(session=order.session, lease=order.lease, seq=order.seq))
 
+    @rule(n=small, app=apps)
+    def deploy(self, n: int, app: dict[str, bytes]) -> None:
+        """The first child of a pool is up, or one of another edition of the app."""
+        pool = self.pools[n % len(self.pools)]
+        pool.app = app
+        if pool.is_alive:
+            self.inbox.append(pool.opened())
+            pool.is_open = True
+
     @rule(n=small, story=st.sampled_from(["blackboard", "fenced", "nothing"]), zombie=st.booleans())
     def lose_node(self, n: int, story: str, *, zombie: bool) -> None:
         pool = self.pools[n % len(self.pools)]
@@ -366,7 +422,7 @@ class CoreMachine(RuleBasedStateMachine):
             self.pools.remove(pool)
         elif len(self.pools) > 3:
             self.pools.pop(0)
-        self.add_pool(pool.parallel)
+        self.add_pool(pool.parallel, pool.app)
 
     @precondition(lambda self: self.submitted)
     @rule(n=small, state=st.sampled_from(["retrying", "retrying", "pending", "queued", "any"]))
@@ -420,9 +476,10 @@ class CoreMachine(RuleBasedStateMachine):
     @invariant()
     def retries_are_as_many_as_allowed(self) -> None:
         for row in self.store.rows.values():
-            options = Options.unpack(row.options)
-            assert row.attempt <= options.retries + 1
-            assert row.state != "retrying" or row.attempt <= options.retries
+            # What a handler declares may change while its tasks run.
+            retries = Options.unpack(row.options).retries if b"retries" in row.options else MOST_RETRIES
+            assert row.attempt <= retries + 1
+            assert row.state != "retrying" or row.attempt <= retries
             assert row.state != "failed" or row.reason in {"error", "timeout", "crashed", "lost"}
             assert row.state != "queued" or row.reason in {None, "cancelling"}
 
@@ -440,7 +497,7 @@ class CoreMachine(RuleBasedStateMachine):
         for name in HANDLERS:
             self.inbox.append(ev.Pause(client="c", request=0, handler=name, paused=False))
             self.inbox.append(ev.LimitHandler(client="c", request=0, handler=name, max_concurrency=None))
-        self.add_pool(1)
+        self.add_pool(1, dict.fromkeys(HANDLERS, b""))
         last = self.pools[-1]
         self.step()
         for _ in range(1_000):
@@ -462,7 +519,7 @@ def test_the_core_keeps_its_promises_and_every_transition_is_reached() -> None:
     run_state_machine_as_test(
         CoreMachine,
         settings=settings(
-            max_examples=300,
+            max_examples=400,
             stateful_step_count=60,
             deadline=None,
             report_multiple_bugs=False,

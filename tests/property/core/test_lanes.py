@@ -202,7 +202,7 @@ def test_a_queue_is_served_in_the_documented_order(
     for name, partition, priority, count in arrivals:
         for _ in range(count):
             turns.add(name, partition, priority, played.submit(name, partition, priority))
-    played.step(ev.SessionOpened(session="s", node="n", incarnation="1", queues=("q",)))
+    played.step(ev.SessionOpened(session="s", node="n", incarnation="1", queues=("q",), handlers={"f": b"", "g": b""}))
     expected: list[int] = []
     for paused in ({"f"}, set[str]()):
         played.pause(paused=bool(paused))

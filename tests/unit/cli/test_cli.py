@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import warnings
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Self
 
@@ -77,8 +78,10 @@ class FakeClient:
         if self.error is not None:
             raise self.error
 
-    def submit(self, call: Call) -> FakeHandle:
-        self._ask("submit", call.name, call.args, call.kwargs, call.options.priority)
+    def submit(self, call: Call, *, strict: bool) -> FakeHandle:
+        self._ask("submit", call.name, call.args, call.kwargs, call.options.priority, *["strict"] * strict)
+        if call.name == "misspelt":
+            warnings.warn("no handler 'misspelt' is known", UserWarning, stacklevel=1)
         return FakeHandle(self.result)
 
     def tasks(self, selector: Selector, *, limit: int, after: str | None) -> Page:
@@ -88,6 +91,10 @@ class FakeClient:
     def get_task_status(self, id: str) -> Task:
         self._ask("get_task_status", id)
         return TASK
+
+    def why(self, id: str) -> dict[str, Any] | None:
+        self._ask("why", id)
+        return {"code": "no_handler", "handler": "mail", "pools": 2}
 
     def counts(self, queue: str | None) -> dict[str, dict[str, int]]:
         self._ask("counts", queue)
@@ -127,6 +134,17 @@ def test_a_negative_number_is_an_argument_and_no_option(client: FakeClient) -> N
     assert otpq("submit", "mail", "-1", "-2.5e3", "--kw", "n=-3").exit_code == 0
     assert client.asked == [("submit", "mail", (-1, -2500.0), {"n": -3}, 5)]
     assert "No such option: -x" in otpq("submit", "mail", "-x").stderr
+
+
+def test_submit_may_be_strict(client: FakeClient) -> None:
+    assert otpq("submit", "mail", "--strict").exit_code == 0
+    assert client.asked[0][-1] == "strict"
+
+
+@pytest.mark.usefixtures("client")
+def test_what_a_submission_is_warned_of_is_a_line_on_standard_error() -> None:
+    said = otpq("submit", "misspelt")
+    assert (said.exit_code, said.stdout, said.stderr) == (0, f"{ID}\n", "otpq: no handler 'misspelt' is known\n")
 
 
 @pytest.mark.usefixtures("client")
@@ -175,7 +193,14 @@ def test_list_takes_a_time_of_this_machine(client: FakeClient) -> None:
 @pytest.mark.usefixtures("client")
 def test_show_tells_everything() -> None:
     said = otpq("show", ID).stdout
-    for part in ('"a@b.c", html=true', "retries: 3", "failed (error)", "ValueError: no", "queued -> running on a@h 7"):
+    for part in (
+        '"a@b.c", html=true',
+        'no_handler (handler "mail", pools 2)',
+        "retries: 3",
+        "failed (error)",
+        "ValueError: no",
+        "queued -> running on a@h 7",
+    ):
         assert part in said
     assert json.loads(otpq("show", ID, "--json").stdout)["history"][0]["to"] == "running"
 
@@ -199,6 +224,8 @@ def test_cancel_says_how_it_went(client: FakeClient) -> None:
 
 def test_health_fails_if_the_node_is_not_well(client: FakeClient) -> None:
     assert otpq("health").stdout == "ok: true\nnode: a@h\n"
+    client.facts["problems"] = ["worker default/0: no", "worker default/1: no"]
+    assert otpq("health").stdout.endswith("problems: worker default/0: no\nproblems: worker default/1: no\n")
     client.facts = {"ok": False}
     assert otpq("health", "--json").exit_code == 1
 

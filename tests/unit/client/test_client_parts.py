@@ -1,25 +1,27 @@
 from __future__ import annotations
 
+import math
 import os
 import threading
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
+import msgspec
 import pytest
 
 from otpq.client import address
 from otpq.client.address import NoNode, find_node, running_nodes, target
 from otpq.client.callbacks import Callbacks
-from otpq.client.calls import DEFAULT_HANDLER, Call, as_call, new_task
+from otpq.client.calls import Call, as_call, new_task
 from otpq.client.cell import Cell, wait_all
 from otpq.client.errors import QueueFull, StoreFull, StoreUnavailable, SubmissionRefused, TaskNotFound, refused
 from otpq.client.ids import IdMaker, id_bytes
 from otpq.client.session import chunks
 from otpq.errors import BadOption, UnknownOption, UsageError
-from otpq.task import Options
+from otpq.task import DEFAULT_HANDLER, Options
 from otpq.wire import messages as m
 from otpq.wire.cookie import Cookie
-from otpq.wire.values import unpack
+from otpq.wire.values import BadValue, unpack
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -99,6 +101,32 @@ def test_options_travel_in_their_fields() -> None:
     assert Options.unpack(task.options) == Options.of(retries=7)
     later = new_task(Call("a", delay=5, expires=eta), ID)
     assert (later.delay, later.eta, later.expires_in, later.expires_at) == (5.0, None, None, eta.timestamp())
+
+
+def test_what_is_not_said_is_left_open_and_what_is_said_travels_even_if_it_is_a_default() -> None:
+    plain = new_task(Call("a"), ID)
+    assert (plain.queue, plain.priority, plain.delay, plain.partition, plain.tags) == (None,) * 5
+    assert (plain.title, plain.expires_in, plain.expires_at, plain.options) == (None, None, None, b"")
+    said = new_task(Call("a", queue="default", priority=5, delay=0, tags=[], title=None, expires=None, retries=3), ID)
+    assert (said.queue, said.priority, said.delay, said.tags, said.title) == ("default", 5, 0.0, "", "")
+    assert (said.expires_in, said.expires_at) == (None, math.inf)
+    assert msgspec.msgpack.decode(said.options) == {"retries": 3}
+    assert new_task(Call("a", delay=3).with_(eta=None), ID).delay == 0.0
+
+
+def test_a_limit_of_all_calls_cannot_be_set_for_one() -> None:
+    with pytest.raises(BadOption, match="where the handler is defined"):
+        Call("a", max_concurrency=3)
+
+
+def test_a_map_with_a_job_travels_whole_too() -> None:
+    given = {"job": "a", "params": [1], "priority": 9}
+    task = new_task(as_call(given).with_(delay=1), ID)
+    assert task.whole is not None
+    assert (unpack(task.payload), unpack(task.whole)) == ([[1], {}], [[given], {}])
+    assert new_task(as_call({"x": 1}), ID).whole is None
+    with pytest.raises(BadValue, match="travels twice"):
+        new_task(as_call({"job": "a", "params": bytes(m.MAX_PAYLOAD // 2)}), ID)
 
 
 def test_ids_are_in_the_order_of_making_and_of_time() -> None:

@@ -10,6 +10,7 @@ from otpq.core.state import Config
 from tests.property.core.dict_store import DictStore
 
 E = TypeVar("E")
+HANDLERS = ("f", "g", "h")
 
 
 class Driver:
@@ -88,8 +89,12 @@ class Driver:
     # --------------------------------------------------------------------- pools
 
     def open(self, session: str = "s", node: str = "n@h", incarnation: str = "1", **fields: Any) -> None:
-        queues = fields.pop("queues", ("default",))
-        self.step(ev.SessionOpened(session=session, node=node, incarnation=incarnation, queues=queues, **fields))
+        """Open a session; `handlers` are all that the tests name, unless a test tells them, be it only by their names."""
+        fields.setdefault("queues", ("default",))
+        handlers = fields.pop("handlers", HANDLERS)
+        if handlers is not None:
+            handlers = {name: handlers[name] if isinstance(handlers, dict) else b"" for name in handlers}
+        self.step(ev.SessionOpened(session=session, node=node, incarnation=incarnation, handlers=handlers, **fields))
 
     def ask(self, batches: int = 1, session: str = "s", held: tuple[int, ...] | None = None) -> list[ef.Dispatch]:
         """Ask for more batches, and step until nothing more comes."""

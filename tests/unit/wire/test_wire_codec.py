@@ -1,6 +1,7 @@
 # ruff: noqa: FBT003 - fields in the order of the wire
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import msgspec
@@ -13,7 +14,26 @@ from otpq.wire import verbs
 from otpq.wire.codec import Fault, FaultKind, decode_body, decode_from_client, decode_from_server, encode
 
 ID = b"i" * 16
-TASK = m.NewTask(ID, "ok", b"payload", "q", 9, False, 1.0, 2.0, 3.0, 4.0, "key", ",a,", "title", "part", ID, b"o")
+TASK = m.NewTask(
+    ID,
+    "ok",
+    b"payload",
+    "q",
+    9,
+    False,
+    1.0,
+    2.0,
+    3.0,
+    math.inf,
+    "key",
+    ",a,",
+    "title",
+    "part",
+    ID,
+    b"o",
+    b"whole",
+    True,
+)
 FROM_CLIENT: list[Any] = [
     m.Hello([1], ID),
     m.Submit(1, [TASK, m.NewTask(ID, "x", b"")], [2], True),
@@ -27,7 +47,12 @@ FROM_CLIENT: list[Any] = [
 FROM_SERVER: list[Any] = [
     m.Welcome(1, ID, 1, "a@b", "i", 1),
     m.Rejected("version", "no", [2]),
-    m.Accepted(1, [m.Refusal(0, "queue_full", "no", "queue", {"size": 5})], [m.Duplicate(1, ID)]),
+    m.Accepted(
+        1,
+        [m.Refusal(0, "queue_full", "no", "queue", {"size": 5})],
+        [m.Duplicate(1, ID)],
+        [m.Refusal(2, "unknown_handler", "no handler 'fo' is known; did you mean 'foo'?")],
+    ),
     m.Outcomes([m.Outcome(ID, "failed", None, False, "error", b"e", "ok"), m.Outcome(ID, "succeeded", b"r")]),
     m.Fetched(1, b"r"),
     m.Answer(1, msgspec.Raw(b"\x01")),

@@ -44,7 +44,7 @@ def test_results_are_read_as_they_were_packed(lease: int, results: list[tuple[in
 
 
 def test_the_other_reports() -> None:
-    assert read_report(msgpack.packb(["ready", 4, ["add"], "newer"])) == Ready(4, ("add",))
+    assert read_report(msgpack.packb(["ready", 4, {"add": b""}, "newer"])) == Ready(4, {"add": b""})
     assert read_report(msgpack.packb(["refused", b"e"])) == Refused(b"e")
 
 
@@ -54,6 +54,9 @@ def test_the_other_reports() -> None:
         (["results", 1, [[1, 9, b"", 0.0, 0.0]]], r"\$\[2\]\[0\]\[1\]"),
         (["results", 1, [[1, 0, "text", 0.0, 0.0]]], r"\$\[2\]\[0\]\[2\]"),
         (["results", "1", []], r"\$\[1\]"),
+        (["ready", 1, ["add"]], r"\$\[2\]"),
+        (["ready", 1, {"add": b"\x00"}], "Expected `object`"),
+        (["ready", 1, {"add": b"\x81\xa7retries\xff"}], "retries"),
         (["other", 1], "other"),
         ({}, "array"),
     ],

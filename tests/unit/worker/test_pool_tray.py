@@ -121,10 +121,15 @@ def test_the_options_of_a_row_that_matter_here() -> None:
     def row(options: bytes) -> TaskRow:
         return TaskRow(1, b"i" * 16, "n", "q", "", 5, "queued", 0, None, 0, 0, options, b"p", attempt=2)
 
-    plain, special = jobs_of([row(b""), row(Options.of(timeout=None, at_most_once=True).pack())])
+    plain, special = jobs_of([row(b""), row(Options.of(timeout=None, at_most_once=True).pack())], {})
     assert (plain.timeout, plain.at_most_once) == (300.0, False)
     assert (special.timeout, special.at_most_once) == (None, True)
     assert plain.item == Item(1, b"i" * 16, "n", 3, b"", b"p")
+
+    declared = {"n": Options.of(timeout=7, at_most_once=True).pack(), "other": Options.of(timeout=8).pack()}
+    plain, special = jobs_of([row(b""), row(Options.of(timeout=9).pack())], declared)
+    assert (plain.timeout, plain.at_most_once) == (7.0, True)
+    assert (special.timeout, special.at_most_once) == (9.0, True)
 
 
 # --- answers ---------------------------------------------------------------------------------------------------------
@@ -132,10 +137,10 @@ def test_the_options_of_a_row_that_matter_here() -> None:
 
 def test_a_childs_words_become_the_cores() -> None:
     tray = tray_of(*map(job, range(1, 5)))
-    error = msgpack.packb(["shop.OutOfStock", "no", "trace"])
+    error = msgpack.packb(["shop.OutOfStock", "no", "trace", ["shop.OutOfStock", "LookupError"]])
     assert tray.answered(report(1), RAN, ()).results == [Succeeded(1, b"v", 1.0, 2.0, RAN)]
     failed = tray.answered(report(2, outcome=Outcome.FAILED, value=error), RAN, ())
-    assert failed.results == [Failed(2, "error", error, 1.0, 2.0, RAN, ("shop.OutOfStock", "OutOfStock"))]
+    assert failed.results == [Failed(2, "error", error, 1.0, 2.0, RAN, ("shop.OutOfStock", "LookupError"))]
     assert failed.failed == 1
     (unknown,) = tray.answered(report(3, outcome=Outcome.NO_HANDLER, value=error), RAN, ("a", "b")).results
     assert isinstance(unknown, Failed)
@@ -188,7 +193,7 @@ def test_the_one_that_ran_is_to_blame_and_nobody_else() -> None:
     tray.answered(report(1), RAN, ())
     found = ended(tray, SlotView(3, entry(2)))  # two have begun
     assert isinstance(found[2], Failed)
-    assert (found[2].reason, msgpack.unpackb(found[2].error)) == ("crashed", ["Crashed", "it died", ""])
+    assert (found[2].reason, msgpack.unpackb(found[2].error)) == ("crashed", ["Crashed", "it died", "", ["Crashed"]])
     assert (found[3], found[4]) == ("returned", "returned")
 
 

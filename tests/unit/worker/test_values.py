@@ -1,5 +1,6 @@
 import datetime as dt
 import uuid
+from typing import Any
 
 import msgpack
 import pytest
@@ -72,23 +73,34 @@ def test_the_fallback_gives_the_plain_form() -> None:
         pack_value([some, object()], plain_form)
 
 
-def packed(error: BaseException) -> list[str]:
+def packed(error: BaseException) -> list[Any]:
     try:
         raise error  # noqa: TRY301 - so that it has a traceback
     except BaseException as caught:  # noqa: BLE001
-        fields: list[str] = msgpack.unpackb(pack_error(caught))
+        fields: list[Any] = msgpack.unpackb(pack_error(caught))
         return fields
 
 
 def test_an_error_has_its_type_message_and_traceback() -> None:
-    kind, message, trace = packed(ValueError("no"))
+    kind, message, trace, _ = packed(ValueError("no"))
     assert (kind, message) == ("ValueError", "no")
     assert trace.startswith("Traceback")
     assert trace.endswith("ValueError: no\n")
 
 
+def test_an_error_tells_the_names_of_its_class_and_of_its_bases() -> None:
+    names = packed(ConnectionResetError())[3]
+    assert names == ["ConnectionResetError", "ConnectionError", "OSError", "Exception", "BaseException"]
+    assert packed(msgpack.exceptions.ExtraData("", b""))[3][0] == "msgpack.exceptions.ExtraData"
+
+
+def test_a_class_of_the_programs_own_file_is_named_without_one_as_in_the_program() -> None:
+    error = type("Mine", (ValueError,), {"__module__": "__otpq_main__"})
+    assert packed(error())[3][0] == "Mine"
+
+
 def test_long_texts_keep_their_begin_and_end() -> None:
-    _, message, trace = packed(ValueError("a" + "x" * 10**6 + "z"))
+    _, message, trace, _ = packed(ValueError("a" + "x" * 10**6 + "z"))
     assert message.startswith("a")
     assert message.endswith("z")
     assert len(message) < MAX_MESSAGE + 100
@@ -100,7 +112,7 @@ def test_an_error_that_cannot_be_printed_is_recorded() -> None:
         def __str__(self) -> str:
             raise KeyboardInterrupt
 
-    kind, message, _ = packed(Mute())
+    kind, message, *_ = packed(Mute())
     assert kind.endswith("Mute")
     assert "KeyboardInterrupt" in message
     assert packed(ValueError("\udcff"))[1] == "\\udcff"
