@@ -1,7 +1,7 @@
 """run_node: a node in this process, from its supervision tree to its last child's end.
 
 Node (one_for_one)
-├── QueueServer          core, store, socket; the node leads
+├── Queue tree           queue server (core, store, socket; the node leads), reader
 └── Pool tree            warden, workers with their children, the pool that feeds them
 """
 
@@ -37,8 +37,9 @@ from otpq.otp import (
     stop,
 )
 from otpq.queue.queue_server import QueueServer
+from otpq.queue.reader import Reader
 from otpq.store.errors import StoreTaken
-from otpq.store.url import open_store
+from otpq.store.url import open_store, parse_url
 from otpq.wire.cookie import BadCookie, Cookie
 from otpq.wire.listener import AddressTaken, Listener
 from otpq.worker.pool import Pool, PoolConfig, pool_tree
@@ -99,25 +100,41 @@ def run_node(config: NodeConfig, *, announce: Callable[[str], None]) -> int:
 def _start(config: NodeConfig, cookie: Cookie) -> Pid:
     incarnation = new_incarnation()
     name = config.name.plain
-    queue_server = ChildSpec(
-        id="queue_server",
-        start=partial(
-            QueueServer.start_link,
-            partial(open_store, config.store_url),
-            partial(Listener, config.name.address, cookie),
-            name,
-            incarnation,
-            deaths_in(config.place, name),
-            name="queue_server",
-        ),
-        shutdown=10.0,
-    )
-    specs = [queue_server]
+    specs = [_queue_tree(config, cookie, name, incarnation)]
     if config.app is not None and config.workers:
         specs.append(pool_tree(_pool_config(config, name, incarnation)))
     # Five restarts in ten seconds: a store or a socket that is broken for a moment is worth some tries, and what does
     # not mend in that time is for the operator, or for whoever restarts the program.
     return Supervisor.start_link(specs, max_restarts=5, max_seconds=10.0, name="node")
+
+
+def _queue_tree(config: NodeConfig, cookie: Cookie, name: str, incarnation: str) -> ChildSpec:
+    has_reader = parse_url(config.store_url) is not None  # nobody else can look into this process's memory
+    children = [
+        ChildSpec(
+            id="queue_server",
+            start=partial(
+                QueueServer.start_link,
+                partial(open_store, config.store_url),
+                partial(Listener, config.name.address, cookie),
+                name,
+                incarnation,
+                deaths_in(config.place, name),
+                has_reader=has_reader,
+                name="queue_server",
+            ),
+            shutdown=10.0,
+        )
+    ]
+    if has_reader:
+        reader = partial(Reader.start_link, config.store_url, "queue_server", name="reader")
+        children.append(ChildSpec(id="reader", start=reader))
+    # Rest for one: what looks or prunes for a queue server that is gone has nobody to tell. The numbers are the node's:
+    # what does not mend here does not mend above.
+    start = partial(
+        Supervisor.start_link, children, strategy="rest_for_one", max_restarts=5, max_seconds=10.0, name="queue tree"
+    )
+    return ChildSpec(id="queue tree", start=start, type="supervisor")
 
 
 def _pool_config(config: NodeConfig, name: str, incarnation: str) -> PoolConfig:

@@ -2,31 +2,39 @@
 
 from __future__ import annotations
 
+import time
+from collections import deque
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
 from otpq.core import events as ev
-from otpq.core.records import Needs
 from otpq.otp import TreeNode, tree
 from otpq.queue import queries
+from otpq.queue.bulks import Bulk, bulk_of
 from otpq.queue.clients import session_of
-from otpq.task import ENDED, TaskState
+from otpq.queue.looking import Selected, get_tasks, list_tasks, select_ids
+from otpq.queue.turns import Unanswered
+from otpq.task import TaskState
 from otpq.wire import messages as wire
 from otpq.wire import verbs
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Iterable
 
     from otpq.core import effects as ef
     from otpq.core.core import QueueCore
     from otpq.otp import Registry
     from otpq.queue.clients import Clients
-    from otpq.store.protocol import Reading, Store
+    from otpq.queue.looking import Inquiry
+    from otpq.queue.lookups import Lookups
+    from otpq.store.protocol import Store
 
 __all__ = ["ANSWERS", "Answers", "facts"]
 
-BATCH: Final = 1_000
-"""Ids in one event of a bulk verb, which is one step's work."""
+
+def name_of(session: bytes) -> str:
+    """The core's name of a client."""
+    return session.decode("latin-1")
 
 
 @dataclass(kw_only=True)
@@ -37,8 +45,8 @@ class Answers:
     incarnation: str
     epoch: int
     store: Store
-    reading: Reading
     clients: Clients
+    lookups: Lookups
     core: Callable[[], QueueCore]
     """The core is a new one after each trouble with the store."""
     degraded: Callable[[], str | None]
@@ -52,10 +60,10 @@ class Answers:
     """Their sessions."""
     running: dict[str, frozenset[int]] = field(default_factory=dict)
     """The seqs that have started, by session."""
-    workers: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
-    """What the pools tell of their workers, by session."""
-    bulks: dict[tuple[str, int], list[int]] = field(default_factory=dict)
-    """Of each request about many: the answers that are missing, the tasks it was done to."""
+    workers: dict[str, tuple[float, list[dict[str, Any]]]] = field(default_factory=dict)
+    """What the pools tell of their workers, by session, and when they did, by the monotonic clock."""
+    bulks: dict[tuple[str, int], Bulk] = field(default_factory=dict)
+    """The requests about many that are under way, by client and number."""
 
     def ask_core(self, event: ev.Event) -> None:
         """As `ask`.
@@ -72,18 +80,85 @@ class Answers:
         """The seqs of the tasks that have started."""
         return frozenset().union(*self.running.values())
 
+    def told(self, session: str, workers: list[dict[str, Any]]) -> None:
+        """What a pool tells of its workers."""
+        self.workers[session] = (time.monotonic(), workers)
+
+    def pool_gone(self, session: str) -> None:
+        """What a pool told is true no longer."""
+        self.running.pop(session, None)
+        self.workers.pop(session, None)
+
+    # --- what is read from the store -------------------------------------------------------------------------------------
+
+    def look_up(self, session: bytes, number: int, inquiry: Inquiry) -> None:
+        """Have a question about the store answered to the client."""
+
+        def then(answer: bytes | Selected | Unanswered) -> None:
+            if isinstance(answer, Unanswered):
+                self.fail(session, number, answer.code, answer.text, answer.field)
+            elif isinstance(answer, bytes):
+                self.clients.tell(session, queries.packed(number, answer))
+
+        self.lookups.ask(inquiry, then)
+
+    def fail(self, session: bytes, number: int, code: str, text: str, field: str = "") -> None:
+        """Tell a client that its request has no answer; if it was about many, it ends here."""
+        self.bulks.pop((name_of(session), number), None)
+        self.clients.tell(session, wire.Failed(number, code, text, field))
+
+    # --- requests about many ---------------------------------------------------------------------------------------------
+
+    def begin(self, session: bytes, number: int, bulk: Bulk) -> None:
+        """Do something to many tasks; a request that comes again while it is under way is the same one."""
+        if (name_of(session), number) not in self.bulks:
+            self.bulks[name_of(session), number] = bulk
+            self._go_on(session, number, bulk)
+
     def replied(self, effect: ef.Reply) -> None:
-        """The core has answered for one task: tell the client, if that was the last one it asked for."""
+        """The core has answered for one task."""
         bulk = self.bulks.get((effect.client, effect.request))
+        session = session_of(effect.client)
         if bulk is None:
-            self.clients.tell(session_of(effect.client), _single(effect))
+            self.clients.tell(session, _single(effect))
             return
-        bulk[0] -= 1
-        bulk[1] += effect.answer not in {"not_found", "too_late", "too_early"}
-        if bulk[0] == 0:
-            del self.bulks[effect.client, effect.request]
-            answer = queries.answer(effect.request, verbs.Affected(bulk[1]))
-            self.clients.tell(session_of(effect.client), answer)
+        bulk.replied(effect.answer)
+        if not bulk.missing:
+            self._go_on(session, effect.request, bulk)
+
+    def core_lost(self, text: str) -> None:
+        """The core is thrown away, and with it the answers that it owes."""
+        for (client, number), bulk in list(self.bulks.items()):
+            if bulk.missing:
+                self.fail(session_of(client), number, self.degraded() or "store_unavailable", text)
+
+    def _go_on(self, session: bytes, number: int, bulk: Bulk) -> None:
+        if not bulk.selectors:
+            del self.bulks[name_of(session), number]
+            self.clients.tell(session, queries.answer(number, verbs.Affected(bulk.affected)))
+            return
+
+        def then(answer: bytes | Selected | Unanswered) -> None:
+            if isinstance(answer, Unanswered):
+                self.fail(session, number, answer.code, answer.text, answer.field)
+            elif isinstance(answer, Selected) and self.bulks.get((name_of(session), number)) is bulk:
+                self._selected(session, number, bulk, answer)
+
+        inquiry = select_ids(bulk.selectors[0], bulk.after, self.running_now())
+        try:
+            self.lookups.ask(inquiry, then)
+        except queries.BadQuery as bad:
+            self.fail(session, number, bad.code, str(bad))
+
+    def _selected(self, session: bytes, number: int, bulk: Bulk, selected: Selected) -> None:
+        bulk.selected(selected)
+        if not selected.ids:
+            self._go_on(session, number, bulk)
+            return
+        try:
+            self.ask_core(bulk.event(client=name_of(session), request=number, ids=tuple(selected.ids)))
+        except queries.BadQuery as bad:
+            self.fail(session, number, bad.code, str(bad))
 
 
 def _single(effect: ef.Reply) -> wire.FromServer:
@@ -92,21 +167,15 @@ def _single(effect: ef.Reply) -> wire.FromServer:
     return queries.answer(effect.request, effect.answer)
 
 
-def _name(session: bytes) -> str:
-    return session.decode("latin-1")
-
-
 # --- tasks -----------------------------------------------------------------------------------------------------------
 
 
-def _get(on: Answers, _session: bytes, _query: wire.Query, body: verbs.GetTasks) -> object:
-    running = on.running_now()
-    found = on.store.load(Needs(ids=set(body.ids))).by_id
-    return [queries.view_of(found[id_], running) for id_ in body.ids if id_ in found]
+def _get(on: Answers, session: bytes, query: wire.Query, body: verbs.GetTasks) -> None:
+    on.look_up(session, query.number, get_tasks(body.ids, on.running_now()))
 
 
-def _list(on: Answers, _session: bytes, _query: wire.Query, body: verbs.ListTasks) -> object:
-    return queries.page_of(on.reading, body, on.running_now())
+def _list(on: Answers, session: bytes, query: wire.Query, body: verbs.ListTasks) -> None:
+    on.look_up(session, query.number, list_tasks(body, on.running_now()))
 
 
 def _counts(on: Answers, _session: bytes, _query: wire.Query, body: verbs.CountsOf) -> object:
@@ -118,39 +187,17 @@ def _counts(on: Answers, _session: bytes, _query: wire.Query, body: verbs.Counts
 
 
 def _cancel(on: Answers, session: bytes, query: wire.Query, body: verbs.CancelTask) -> None:
-    on.ask_core(ev.Cancel(client=_name(session), request=query.number, ids=(body.id,), grace=body.grace))
+    on.ask_core(ev.Cancel(client=name_of(session), request=query.number, ids=(body.id,), grace=body.grace))
 
 
-def _bulk(on: Answers, session: bytes, query: wire.Query, body: verbs.Selector) -> None:
-    ids = [id_ for page in queries.matching(on.reading, body) for id_ in page]
-    _ask_bulk(on, session, query.number, ids, queries.BULK[query.verb])
-
-
-def _purge(on: Answers, session: bytes, query: wire.Query, body: verbs.QueueName) -> None:
-    selector = verbs.Selector(queue=body.queue)
-    ids = [id_ for page in queries.matching(on.reading, selector) for id_ in page]
-    found = on.store.load(Needs(ids=set(ids))).by_id
-    waiting = [id_ for id_ in ids if id_ in found and found[id_].state not in ENDED]
-
-    def delete(**fields: Any) -> ev.Delete:
-        return ev.Delete(waiting=True, **fields)
-
-    _ask_bulk(on, session, query.number, waiting, delete)
-
-
-def _ask_bulk(on: Answers, session: bytes, number: int, ids: Sequence[bytes], event: Callable[..., ev.Event]) -> None:
-    if not ids:
-        on.clients.tell(session, queries.answer(number, verbs.Affected(0)))
-        return
-    on.bulks[_name(session), number] = [len(ids), 0]
-    for begin in range(0, len(ids), BATCH):
-        on.ask_core(event(client=_name(session), request=number, ids=tuple(ids[begin : begin + BATCH])))
+def _bulk(on: Answers, session: bytes, query: wire.Query, body: Any) -> None:
+    on.begin(session, query.number, bulk_of(query.verb, body))
 
 
 def _pause(on: Answers, session: bytes, query: wire.Query, body: verbs.QueueName) -> None:
-    on.bulks[_name(session), query.number] = [1, 0]
-    paused = query.verb == "pause"
-    on.ask_core(ev.Pause(client=_name(session), request=query.number, queue=body.queue, paused=paused))
+    event = ev.Pause(client=name_of(session), request=query.number, queue=body.queue, paused=query.verb == "pause")
+    on.ask_core(event)
+    on.bulks[name_of(session), query.number] = Bulk(ev.Pause, deque(), missing=1)
 
 
 # --- the node --------------------------------------------------------------------------------------------------------
@@ -196,7 +243,8 @@ def _handlers(on: Answers, *_: object) -> object:
 
 
 def _workers(on: Answers, *_: object) -> object:
-    return [worker for workers in on.workers.values() for worker in workers]
+    now = time.monotonic()
+    return [{**worker, "age": round(now - at, 3)} for at, workers in on.workers.values() for worker in workers]
 
 
 def _nodes(on: Answers, *_: object) -> object:
@@ -211,7 +259,7 @@ ANSWERS: Final[dict[str, Callable[[Answers, bytes, wire.Query, Any], object]]] =
     "cancel_all": _bulk,
     "retry": _bulk,
     "delete": _bulk,
-    "purge": _purge,
+    "purge": _bulk,
     "pause": _pause,
     "resume": _pause,
     "queues": _queues,

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from otpq.core.events import SessionOpened
     from otpq.otp import Pid
+    from otpq.queue.looking import Inquiry
 
-__all__ = ["OpenPool", "PoolFacts"]
+__all__ = ["Asked", "OpenPool", "PoolFacts", "ReaderUp"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,3 +28,18 @@ class PoolFacts:
     session: str
     workers: list[dict[str, Any]]
     """One a worker: `pool`, `worker`, `child` (the child's pid), `task`, `seconds`, `done`, `failed`, `restarts`."""
+
+
+@dataclass(frozen=True, slots=True)
+class ReaderUp:
+    """The Reader is there: it answers each `Asked` with an `Answered`."""
+
+    pid: Pid
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """The queue server's question `number`, for the Reader."""
+
+    number: int
+    inquiry: Inquiry

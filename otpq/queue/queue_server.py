@@ -15,6 +15,7 @@ from __future__ import annotations
 import logging
 import time
 from collections import deque
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 from otpq.core import effects as ef
@@ -29,7 +30,10 @@ from otpq.queue import queries
 from otpq.queue.answers import ANSWERS, Answers, facts
 from otpq.queue.clients import Clients, session_of
 from otpq.queue.inbox import Arrived, PolledInbox
-from otpq.queue.messages import OpenPool, PoolFacts
+from otpq.queue.looking import PATIENCE, look
+from otpq.queue.lookups import LOOK, Lookups
+from otpq.queue.messages import OpenPool, PoolFacts, ReaderUp
+from otpq.queue.turns import Answered
 from otpq.store.errors import CommitRefused, CommitUnknown, StaleEpoch
 from otpq.wire import messages as wire
 from otpq.wire.codec import Fault, decode_from_client, encode
@@ -37,6 +41,7 @@ from otpq.wire.codec import Fault, decode_from_client, encode
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from otpq.otp import MonitorRef
     from otpq.queue.clients import Submission
     from otpq.store.protocol import Store
     from otpq.wire.listener import Listener
@@ -73,6 +78,8 @@ class QueueServer(GenServer):
         node: str,
         incarnation: str,
         lost: Sequence[ev.NodeLost] = (),
+        *,
+        has_reader: bool = False,
     ) -> Ok | None:
         """Take over the store, listen, and go on where the last queue server was.
 
@@ -82,12 +89,13 @@ class QueueServer(GenServer):
             node: The name that clients must have meant.
             incarnation: This start of the node.
             lost: Incarnations of which the death is proven.
+            has_reader: Whether a `Reader` will look into the store for it; else it does so itself, a little at a time.
         """
         self._node, self._incarnation = node, incarnation
         self._store = open_store()
         self.own(self._store.close)
         self._epoch = self._store.open()
-        self._reading = self._store.reading()
+        self._reading = self._store.reading(patience=PATIENCE)
         self.own(self._reading.close)
         self._listener = listen()
         self._inbox.attend(self._listener)
@@ -105,8 +113,8 @@ class QueueServer(GenServer):
             incarnation=incarnation,
             epoch=self._epoch,
             store=self._store,
-            reading=self._reading,
             clients=self._clients,
+            lookups=Lookups(None if has_reader else partial(look, self._reading)),
             core=lambda: self._core,
             degraded=lambda: self._degraded,
             ask=self._ask,
@@ -139,23 +147,44 @@ class QueueServer(GenServer):
         match message:
             case Arrived(peer, data):
                 self._arrived(peer, data)
-            case Cast(OpenPool() as opened):
-                self._open_pool(opened)
-            case Cast(ev.Running() as event):
-                self._answers.running[event.session] = event.seqs
-                self._queue.append(event)
-            case Cast(PoolFacts() as told):
-                self._answers.workers[told.session] = told.workers
-            case Cast(event):
-                self._queue.append(event)
+            case Cast(request):
+                self._hear(request)
             case Call(("status",), caller):
                 reply(caller, facts(self._answers))
             case Down(ref=ref):
-                session = self._sessions.pop(ref, None)
-                if session is not None:
-                    self._pools.pop(session, None)
+                self._hear_end(ref)
+            case _ if message == LOOK:
+                self._answers.lookups.look()
+                self._send_outbox()
             case _:
                 logger.warning("%r drops %r", self.pid, message)
+
+    def _hear(self, request: Any) -> None:
+        match request:
+            case OpenPool() as opened:
+                self._open_pool(opened)
+            case ev.Running() as event:
+                self._answers.running[event.session] = event.seqs
+                self._queue.append(event)
+            case PoolFacts() as told:
+                self._answers.told(told.session, told.workers)
+            case Answered() as answered:
+                self._answers.lookups.answered(answered)
+                self._send_outbox()
+            case ReaderUp(reader):
+                self._answers.lookups.reader_up(reader)
+            case event:
+                self._queue.append(event)
+
+    def _hear_end(self, ref: MonitorRef) -> None:
+        if self._answers.lookups.is_reader(ref):
+            self._answers.lookups.reader_down()
+            self._send_outbox()
+            return
+        session = self._sessions.pop(ref, None)
+        if session is not None:
+            self._pools.pop(session, None)
+            self._answers.pool_gone(session)
 
     def _open_pool(self, opened: OpenPool) -> None:
         session = opened.event.session
@@ -258,7 +287,7 @@ class QueueServer(GenServer):
             if isinstance(event, ev.Cancel | ev.Retry | ev.Delete | ev.Pause):
                 self._fail(event, str(failed))
         self._queue.clear()
-        self._answers.bulks.clear()
+        self._answers.core_lost(str(failed))
         self._send_outbox()
 
     def _recovers(self) -> bool:
@@ -292,8 +321,7 @@ class QueueServer(GenServer):
         self._clients.refuse(submissions, self._degraded or "store_unavailable", text)
 
     def _fail(self, event: ev.Cancel | ev.Retry | ev.Delete | ev.Pause, text: str) -> None:
-        failed = wire.Failed(event.request, self._degraded or "store_unavailable", text)
-        self._clients.tell(session_of(event.client), failed)
+        self._answers.fail(session_of(event.client), event.request, self._degraded or "store_unavailable", text)
 
     # --- clients -----------------------------------------------------------------------------------------------------
 

@@ -146,10 +146,10 @@ class SqliteStore:
             finally:
                 self._roll_back(db)
 
-    def reading(self) -> SqliteReader:
+    def reading(self, *, patience: float | None = None) -> SqliteReader:
         """A reader on a connection of its own."""
         self._connected()
-        return SqliteReader(self._place)
+        return SqliteReader(self._place, patience=patience)
 
     def close(self) -> None:
         """Close the connection, then free the lock."""

@@ -11,9 +11,10 @@ import msgpack
 from otpq.client.client import Client, connect
 from otpq.core import effects as ef
 from otpq.core import events as ev
-from otpq.otp import Attached, Cast, Pid, cast
+from otpq.otp import Attached, Cast, Pid, cast, stop
 from otpq.queue.messages import OpenPool
 from otpq.queue.queue_server import QueueServer
+from otpq.queue.reader import Reader
 from otpq.store.url import open_store
 from otpq.wire.cookie import Cookie
 from otpq.wire.listener import Listener
@@ -38,14 +39,31 @@ class Bench:
             self.port = free.getsockname()[1]
         self.name = f"a@127.0.0.1:{self.port}"
         self.open_store: Callable[[], Any] = partial(open_store, self.url)
+        self.has_reader = False
         self.server = self.start()
 
     def start(self) -> Pid:
         listen = partial(Listener, f"tcp://127.0.0.1:{self.port}", self.cookie)
         self.server = QueueServer.start(
-            self.open_store, listen, "a@127.0.0.1", "1", name="queue_server", registry=self.me.registry
+            self.open_store,
+            listen,
+            "a@127.0.0.1",
+            "1",
+            has_reader=self.has_reader,
+            name="queue_server",
+            registry=self.me.registry,
         )
         return self.server
+
+    def restart_with_reader(self) -> Pid:
+        """Another queue server, and a Reader that looks into the store for it."""
+        stop(self.server)
+        self.has_reader = True
+        self.start()
+        return self.start_reader()
+
+    def start_reader(self) -> Pid:
+        return Reader.start(self.url, "queue_server", name="reader", registry=self.me.registry)
 
     def connect(self) -> Client:
         return connect(self.name, cookie_file=self.cookie_file)
