@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
     from otpq.task import HistoryEntry, Task
 
-__all__ = ["counts_table", "facts_lines", "put", "put_json", "table", "task_lines", "tasks_table"]
+__all__ = ["counts_table", "facts_lines", "put", "put_json", "table", "task_lines", "tasks_table", "with_why"]
 
 
 def put(value: object) -> None:
@@ -50,13 +50,19 @@ def tasks_table(tasks: Sequence[Task]) -> str:
     return table(("ID", "STATE", "ATTEMPT", "QUEUE", "CREATED", "NAME"), rows)
 
 
-def task_lines(task: Task) -> str:
-    """Everything about one task."""
+def with_why(task: Task, why: Mapping[str, Any] | None) -> dict[str, Any]:
+    """A task's fields, and beside them why it is not at work."""
+    return {**{name: getattr(task, name) for name in task.__struct_fields__}, "why": why}
+
+
+def task_lines(task: Task, why: Mapping[str, Any] | None = None) -> str:
+    """Everything about one task, and why it is not at work."""
     facts: dict[str, object] = {
         "id": task.id,
         "name": _shown_name(task),
         "state": task.state + (f" ({task.reason})" if task.reason else ""),
         "queue": f"{task.queue}, priority {task.priority}",
+        "why": "" if why is None else _reason(why),
         "attempt": f"{task.attempt}" + (f", interrupted {task.interruptions} times" if task.interruptions else ""),
         "arguments": _call(task),
         "tags": ", ".join(task.tags),
@@ -97,6 +103,13 @@ def facts_lines(facts: Mapping[str, Any]) -> str:
 
 def _shown_name(task: Task) -> str:
     return task.name if task.title is None else f"{task.name} ({task.title})"
+
+
+def _reason(why: Mapping[str, Any]) -> str:
+    facts = ", ".join(
+        f"{name} {fact if isinstance(fact, str) else _json(fact).decode()}" for name, fact in why["facts"].items()
+    )
+    return f"{why['code']} ({facts})" if facts else str(why["code"])
 
 
 def _call(task: Task) -> str:

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from otpq.cli.options import AsJson, CookieFile, NodeOption, open_client, pairs, value
-from otpq.cli.printing import counts_table, put, put_json, task_lines, tasks_table
+from otpq.cli.printing import counts_table, put, put_json, task_lines, tasks_table, with_why
 
 __all__ = ["cancel", "counts", "list_", "show", "submit"]
 
@@ -62,10 +62,11 @@ def list_(
 
 
 def show(id: TaskId, *, as_json: AsJson = False, node: NodeOption = None, cookie_file: CookieFile = None) -> None:
-    """Show all there is to know about a task."""
+    """Show all there is to know about a task, and why it is not at work."""
     with open_client(node, cookie_file) as client:
         task = client.get_task_status(id)
-    put_json(task) if as_json else put(task_lines(task))
+        why = client.why(id)
+    put_json(with_why(task, why)) if as_json else put(task_lines(task, why))
 
 
 def counts(

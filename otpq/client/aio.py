@@ -175,6 +175,16 @@ class AsyncClient:
         """How many tasks are where: {queue: {state: n}}, all eight states present."""
         return await self._ask(questions.counts(queue))
 
+    async def why(self, id: str) -> dict[str, Any] | None:
+        """Why a task is not at work now: {"code": ..., "facts": {...}}; None once it has ended.
+
+        Codes: `not_due`, `paused`, `handler_limit`, `no_handler`, `no_worker`, `assigned` (in front of a child, or running).
+
+        Raises:
+            TaskNotFound: There is none with this id.
+        """
+        return await self._ask(questions.why(id_bytes(id)))
+
     async def cancel(self, id: str, grace: float = 5.0) -> str:
         """End a task: 'cancelled' (it had not started; durable), 'cancelling' (it has `grace` seconds) or 'too_late'."""
         return await self._ask(questions.cancel(id_bytes(id), grace))

@@ -116,6 +116,13 @@ def cancel(id: bytes, grace: float) -> Question[str]:
     return Question("cancel", verbs.CancelTask(id, grace), str)
 
 
+def why(id: bytes) -> Question[dict[str, Any] | None]:
+    """{"code", "facts"}; None: it has ended."""
+    return Question(
+        "why", verbs.TaskRef(id), lambda why: None if why is None else {"code": why.code, "facts": why.facts}
+    )
+
+
 def affected(verb: str, selector: Selector) -> Question[int]:
     """How many tasks `verb` was done to."""
     return Question(verb, selector.on_the_wire(), lambda answer: int(answer.count))

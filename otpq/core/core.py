@@ -171,9 +171,14 @@ class QueueCore:
         lease = state.leases.next_deadline - now.mono
         return max(0.0, min(self._clockwork.seconds_until(now), lease))
 
-    def why(self, row: TaskRow) -> Why | None:
-        """Why the task of `row`, as the store has it now, is not at work; None: it has ended."""
-        return why(self._state, row)
+    def why(self, row: TaskRow, wall: float | None = None) -> Why | None:
+        """Why the task of `row`, as the store has it now, is not at work; None: it has ended.
+
+        Args:
+            row: From the store, as of the last step.
+            wall: The time, for "in so many seconds"; None: that of the last step, which may be long ago.
+        """
+        return why(self._state, row, self._state.now.wall if wall is None else wall)
 
     def counts(self) -> dict[str, dict[TaskState, int]]:
         """How many tasks are in each of the eight states, by queue. `running` is as the pools last told."""

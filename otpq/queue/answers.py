@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
 from otpq.core import events as ev
+from otpq.core.records import Needs
 from otpq.otp import TreeNode, tree
 from otpq.queue import queries
 from otpq.queue.bulks import Bulk, bulk_of
@@ -183,6 +184,14 @@ def _counts(on: Answers, _session: bytes, _query: wire.Query, body: verbs.Counts
     return counts if body.queue is None else {body.queue: counts.get(body.queue, dict.fromkeys(TaskState, 0))}
 
 
+def _why(on: Answers, session: bytes, query: wire.Query, body: verbs.TaskRef) -> None:
+    row = on.store.load(Needs(ids={body.id})).by_id.get(body.id)
+    if row is None:
+        raise queries.BadQuery("not_found", "there is no such task")
+    why = on.core().why(row, time.time())
+    on.clients.tell(session, queries.answer(query.number, why and verbs.Reason(why.code, dict(why.facts))))
+
+
 # --- requests of the core --------------------------------------------------------------------------------------------
 
 
@@ -255,6 +264,7 @@ ANSWERS: Final[dict[str, Callable[[Answers, bytes, wire.Query, Any], object]]] =
     "get": _get,
     "list": _list,
     "counts": _counts,
+    "why": _why,
     "cancel": _cancel,
     "cancel_all": _bulk,
     "retry": _bulk,
@@ -269,4 +279,4 @@ ANSWERS: Final[dict[str, Callable[[Answers, bytes, wire.Query, Any], object]]] =
     "health": _health,
     "stats": facts,
 }
-"""What answers each verb; None: the answer follows, when the core has decided."""
+"""What answers each verb; None: it has answered, or will when the store was looked into or the core has decided."""

@@ -18,8 +18,10 @@ __all__ = [
     "GetTasks",
     "ListTasks",
     "QueueName",
+    "Reason",
     "Selector",
     "TaskPage",
+    "TaskRef",
     "TaskView",
     "Verb",
 ]
@@ -110,6 +112,20 @@ class CancelTask(msgspec.Struct, frozen=True, array_like=True):
     grace: Annotated[float, Meta(ge=0)] = 5.0
 
 
+class TaskRef(msgspec.Struct, frozen=True, array_like=True):
+    """Takes: a task."""
+
+    id: TaskId
+
+
+class Reason(msgspec.Struct, frozen=True, array_like=True):
+    """Answers: why a task is not at work."""
+
+    code: Text
+    """`not_due`, `paused`, `handler_limit`, `no_handler`, `no_worker`, `assigned`; there may be more."""
+    facts: Facts
+
+
 class QueueName(msgspec.Struct, frozen=True, array_like=True):
     """Takes: a queue."""
 
@@ -133,6 +149,7 @@ VERBS: Final[dict[str, Verb]] = {
     "get": Verb(GetTasks, list[TaskView]),
     "list": Verb(ListTasks, TaskPage),
     "counts": Verb(CountsOf, dict[str, dict[str, int]]),
+    "why": Verb(TaskRef, Reason | None),
     "cancel": Verb(CancelTask, str),
     "cancel_all": Verb(Selector, Affected),
     "retry": Verb(Selector, Affected),

@@ -68,9 +68,9 @@ class Bench:
     def connect(self) -> Client:
         return connect(self.name, cookie_file=self.cookie_file)
 
-    def open_pool(self) -> None:
+    def open_pool(self, pool: Pid | None = None) -> None:
         opened = ev.SessionOpened(session=SESSION, node="a@127.0.0.1", incarnation="1", queues=("default",))
-        cast(self.server, OpenPool(self.me.pid, opened))
+        cast(self.server, OpenPool(self.me.pid if pool is None else pool, opened))
 
     def ask(self, batches: int) -> None:
         cast(self.server, ev.Demand(session=SESSION, asked=batches))

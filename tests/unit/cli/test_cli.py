@@ -87,6 +87,9 @@ class FakeClient:
         self._ask("get_task_status", id)
         return TASK
 
+    def why(self, id: str) -> None:
+        self._ask("why", id)
+
     def counts(self, queue: str | None) -> dict[str, dict[str, int]]:
         self._ask("counts", queue)
         return {"default": {str(state): i for i, state in enumerate(TaskState)}}
