@@ -16,6 +16,7 @@ from otpq.errors import UsageError
 
 if TYPE_CHECKING:
     from otpq.node.config import NodeConfig
+    from otpq.queue.retention import Retention
 
 __all__ = ["check", "demo", "health", "new_cookie", "node"]
 
@@ -33,6 +34,13 @@ def node(
     ] = None,
     dir: Annotated[Path | None, typer.Option(help="Where the node keeps its things; else ~/.otpq/NAME.")] = None,  # noqa: A002 - its name
     grace: Annotated[float | None, typer.Option(help="Seconds that running tasks have after TERM; else 30.")] = None,
+    retention: Annotated[
+        str | None,
+        typer.Option(
+            metavar="STATE=TIME,...",
+            help="How long ended tasks are kept: succeeded=1d,failed=30d,mail.send:failed=forever; units s, m, h, d, w.",
+        ),
+    ] = None,
     cookie_file: CookieFile = None,
     path: Annotated[list[Path] | None, typer.Option(hidden=True)] = None,
 ) -> None:
@@ -47,6 +55,7 @@ def node(
         "store": store,
         "directory": None if dir is None else dir.absolute(),
         "grace": grace,
+        "retention": None if retention is None else _retention(retention),
         "cookie_file": cookie_file,
         "path": _paths(app, path or ()),
     }
@@ -109,6 +118,12 @@ def _config(settings: dict[str, Any]) -> NodeConfig:
     if "name" in settings:
         settings["name"] = NodeName.parse(settings["name"])
     return NodeConfig(**settings)
+
+
+def _retention(text: str) -> Retention:
+    from otpq.queue.retention import Retention
+
+    return Retention.parse(text)
 
 
 def _announce(line: str) -> None:

@@ -58,6 +58,7 @@ _RULES: Final[dict[type, Callable[[State, Any], None]]] = {
     ev.Cancel: requests.cancel,
     ev.Retry: requests.retry,
     ev.Delete: requests.delete,
+    ev.Prune: requests.prune,
     ev.Pause: settings.pause,
     ev.LimitHandler: settings.limit_handler,
     ev.LimitQueue: settings.limit_queue,
@@ -89,6 +90,8 @@ class QueueCore:
                 needs.keys.update([new.key for new in event.tasks if new.key is not None])
             elif isinstance(event, ev.Cancel | ev.Retry | ev.Delete):
                 needs.ids.update(event.ids)
+            elif isinstance(event, ev.Prune):
+                needs.ids.update(id for id, _ in event.tasks)
         for orphan in self._orphans.values():
             needs.seqs.update(orphan.open)
         needs.lanes = self._state.lanes.ask()

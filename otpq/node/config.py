@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from otpq.errors import BadOption
+from otpq.queue.retention import Retention
 from otpq.store.url import parse_url
 from otpq.wire.node_name import NodeName
 
@@ -38,6 +39,8 @@ class NodeConfig:
     """Default: ~/.otpq/cookie, made at the first start."""
     grace: float = 30.0
     """Seconds that running tasks have to end after TERM before they are handed back."""
+    retention: Retention = field(default_factory=Retention)
+    """How long ended tasks are kept: a day, those that failed or expired 30 days, unless it says otherwise."""
 
     def __post_init__(self) -> None:
         if isinstance(self.workers, bool) or not isinstance(self.workers, int) or self.workers < 0:

@@ -1,7 +1,7 @@
 """run_node: a node in this process, from its supervision tree to its last child's end.
 
 Node (one_for_one)
-├── Queue tree           queue server (core, store, socket; the node leads), reader
+├── Queue tree           queue server (core, store, socket; the node leads), pruner, reader
 └── Pool tree            warden, workers with their children, the pool that feeds them
 """
 
@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, Final
 from otpq.client.address import ADDRESS_FILE
 from otpq.errors import OtpqError, StoreError, UsageError
 from otpq.faults import arm
-from otpq.node.past import deaths_in, new_incarnation
+from otpq.node.past import deaths_in, new_incarnation, remove_leftovers
 from otpq.otp import (
     CallFailed,
     ChildSpec,
@@ -36,6 +36,7 @@ from otpq.otp import (
     send,
     stop,
 )
+from otpq.queue.pruner import Pruner
 from otpq.queue.queue_server import QueueServer
 from otpq.queue.reader import Reader
 from otpq.store.errors import StoreTaken
@@ -126,6 +127,14 @@ def _queue_tree(config: NodeConfig, cookie: Cookie, name: str, incarnation: str)
             shutdown=10.0,
         )
     ]
+    pruner = partial(
+        Pruner.start_link,
+        "queue_server",
+        config.retention,
+        partial(remove_leftovers, config.place, incarnation),
+        name="pruner",
+    )
+    children.append(ChildSpec(id="pruner", start=pruner))
     if has_reader:
         reader = partial(Reader.start_link, config.store_url, "queue_server", name="reader")
         children.append(ChildSpec(id="reader", start=reader))

@@ -6,11 +6,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from otpq.core.events import SessionOpened
     from otpq.otp import Pid
     from otpq.queue.looking import Inquiry
 
-__all__ = ["Asked", "OpenPool", "PoolFacts", "ReaderUp"]
+__all__ = ["Asked", "EndedTasks", "Holders", "OpenPool", "PoolFacts", "ReaderUp"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,3 +45,17 @@ class Asked:
 
     number: int
     inquiry: Inquiry
+
+
+@dataclass(frozen=True, slots=True)
+class EndedTasks:
+    """Asks for one step of a walk over the ended tasks: an `EndedPage`, as `Reading.ended` gives it; None: not now."""
+
+    before: Mapping[str, float]
+    after: int | None
+    scan: int
+
+
+@dataclass(frozen=True, slots=True)
+class Holders:
+    """Asks for the incarnations that hold a lease in the store: a frozenset of their names; None: not now."""

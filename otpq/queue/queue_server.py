@@ -32,7 +32,7 @@ from otpq.queue.clients import Clients, session_of
 from otpq.queue.inbox import Arrived, PolledInbox
 from otpq.queue.looking import PATIENCE, look
 from otpq.queue.lookups import LOOK, Lookups
-from otpq.queue.messages import OpenPool, PoolFacts, ReaderUp
+from otpq.queue.messages import EndedTasks, Holders, OpenPool, PoolFacts, ReaderUp
 from otpq.queue.turns import Answered
 from otpq.store.errors import CommitRefused, CommitUnknown, StaleEpoch
 from otpq.wire import messages as wire
@@ -41,9 +41,9 @@ from otpq.wire.codec import Fault, decode_from_client, encode
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from otpq.otp import MonitorRef
+    from otpq.otp import Caller, MonitorRef
     from otpq.queue.clients import Submission
-    from otpq.store.protocol import Store
+    from otpq.store.protocol import EndedPage, Store
     from otpq.wire.listener import Listener
 
 __all__ = ["QueueServer"]
@@ -113,6 +113,7 @@ class QueueServer(GenServer):
             incarnation=incarnation,
             epoch=self._epoch,
             store=self._store,
+            reading=self._reading,
             clients=self._clients,
             lookups=Lookups(None if has_reader else partial(look, self._reading)),
             core=lambda: self._core,
@@ -149,8 +150,8 @@ class QueueServer(GenServer):
                 self._arrived(peer, data)
             case Cast(request):
                 self._hear(request)
-            case Call(("status",), caller):
-                reply(caller, facts(self._answers))
+            case Call(request, caller):
+                self._answer(request, caller)
             case Down(ref=ref):
                 self._hear_end(ref)
             case _ if message == LOOK:
@@ -175,6 +176,26 @@ class QueueServer(GenServer):
                 self._answers.lookups.reader_up(reader)
             case event:
                 self._queue.append(event)
+
+    def _answer(self, request: Any, caller: Caller) -> None:
+        match request:
+            case EndedTasks() | Holders():
+                reply(caller, self._read(request))
+            case ("status",):
+                reply(caller, facts(self._answers))
+            case _:
+                logger.warning("%r drops %r", self.pid, request)
+
+    def _read(self, request: EndedTasks | Holders) -> EndedPage | frozenset[str] | None:
+        if self._degraded is not None:
+            return None
+        try:
+            if isinstance(request, Holders):
+                return frozenset(lease.incarnation for lease in self._reading.leases())
+            return self._reading.ended(request.before, after=request.after, scan=request.scan)
+        except StoreError as error:
+            logger.warning("the pruner cannot be answered: %s", error)
+            return None
 
     def _hear_end(self, ref: MonitorRef) -> None:
         if self._answers.lookups.is_reader(ref):

@@ -82,10 +82,12 @@ class Bench:
             if isinstance(message, Cast) and isinstance(message.request, kind):
                 return message.request
 
-    def succeed(self, dispatch: ef.Dispatch) -> None:
+    def succeed(self, dispatch: ef.Dispatch, finished: float = 2.0) -> None:
         """Give each task its arguments back as its result."""
         results: list[ev.Result] = [
-            ev.Succeeded(seq=row.seq, result=msgpack.packb(msgpack.unpackb(row.payload)[0]), started=1.0, finished=2.0)
+            ev.Succeeded(
+                seq=row.seq, result=msgpack.packb(msgpack.unpackb(row.payload)[0]), started=1.0, finished=finished
+            )
             for row in dispatch.rows
         ]
         cast(self.server, ev.Results(session=SESSION, lease=dispatch.lease, results=results))
