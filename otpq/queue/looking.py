@@ -42,6 +42,8 @@ PATIENCE: Final = 2.0
 """Seconds that one look may take; it is bounded by rows too, so that is a matter of a slow disk."""
 ROWS: Final = 200
 """Rows that one look gives at most."""
+WHOLE_ROWS: Final = 50
+"""As `ROWS`, where each comes with its payload and result."""
 SELECTED: Final = 1_000
 """Ids that one `Selected` has at most: one step's work."""
 LOOKS: Final = 4
@@ -119,8 +121,8 @@ def get_tasks(ids: Sequence[bytes], running: frozenset[int]) -> Inquiry:
 
 
 def _parts(ids: Sequence[bytes]) -> Iterator[tuple[bytes, ...]]:
-    for begin in range(0, len(ids), ROWS):
-        yield tuple(ids[begin : begin + ROWS])
+    for begin in range(0, len(ids), WHOLE_ROWS):
+        yield tuple(ids[begin : begin + WHOLE_ROWS])
 
 
 def list_tasks(ask: verbs.ListTasks, running: frozenset[int]) -> Inquiry:

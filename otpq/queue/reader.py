@@ -66,14 +66,14 @@ class Reader(GenServer):
         """Have it taken by the process; by another one if that is lost, since a look changes nothing."""
         for _ in range(_TRIES):
             self_pid()  # not any more if it was the killer of this server who let the process go
-            if self._at_work is None:
-                self._at_work = ReaderProcess(self._url)
             try:
+                if self._at_work is None:
+                    self._at_work = ReaderProcess(self._url)
                 return self._at_work.look(what)
-            except ReaderLost as lost:
-                logger.warning("the reader's process %s is lost (%s)", self._at_work.pid, lost)
+            except (ReaderLost, OSError) as lost:  # OSError: the system has no room for a process now
+                logger.warning("the reader's process is lost: %s", lost)
                 self._let_go()
-        raise BadQuery("reader_lost", f"the process that reads the store was lost {_TRIES} times; ask again")
+        raise BadQuery("reader_lost", f"there was no process that reads the store, {_TRIES} times; ask again")
 
     def _let_go(self) -> None:
         process, self._at_work = self._at_work, None

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import random
 import threading
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
 
 import psutil
 
@@ -49,16 +50,21 @@ class Trouble:
                 self.walks.append(sum(1 for _ in self._client.iter_tasks(Selector(tag="later"))))
 
     def _kill(self) -> None:
-        while not self._is_over.wait(0.3):
+        pauses = random.Random(1)  # noqa: S311 - no secret
+        while not self._is_over.wait(pauses.uniform(0.1, 1.5)):
             for process in readers_of(self._node):
                 with contextlib.suppress(psutil.Error):
                     process.kill()
                     self.kills.append(process.pid)
 
-    def end(self) -> None:
-        """Not before there was some."""
+    def wait_for_some(self) -> None:
         while not self.walks or not self.kills:
             self._is_over.wait(0.05)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_exc: object) -> None:
         self._is_over.set()
         for thread in self._threads:
             thread.join(LONG)
@@ -70,11 +76,11 @@ def test_tasks_run_and_nothing_is_lost_while_long_lists_are_read_and_their_reade
         for _ in range(BACKLOG // 1000):
             client.submit_many(Call("add", (0, 0), {}, delay=3600, tags=["later"]) for _ in range(1000))
         assert readers_of(node) == [], "it starts with the first question"
-        trouble = Trouble(node, other)
-        handles = [client.submit(Call("add", (number, 1))) for number in range(TASKS)]
-        tasks = client.wait(handles, timeout=LONG)
-        trouble.end()
-        assert [task.result for task in tasks] == [number + 1 for number in range(TASKS)]
+        with Trouble(node, other) as trouble:
+            handles = [client.submit(Call("add", (number, 1))) for number in range(TASKS)]
+            results = [handle.get(LONG) for handle in handles]
+            trouble.wait_for_some()
+        assert results == [number + 1 for number in range(TASKS)]
         assert set(trouble.walks) == {BACKLOG}
         counts = client.counts()["default"]
         assert {state for state, n in counts.items() if n} == {TaskState.PENDING, TaskState.SUCCEEDED}
