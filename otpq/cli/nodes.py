@@ -34,6 +34,9 @@ def node(
     ] = None,
     dir: Annotated[Path | None, typer.Option(help="Where the node keeps its things; else ~/.otpq/NAME.")] = None,  # noqa: A002 - its name
     grace: Annotated[float | None, typer.Option(help="Seconds that running tasks have after TERM; else 30.")] = None,
+    lease: Annotated[
+        float | None, typer.Option(help="Seconds that tasks run on when the node gives no sign of life; else 30.")
+    ] = None,
     retention: Annotated[
         str | None,
         typer.Option(
@@ -55,6 +58,7 @@ def node(
         "store": store,
         "directory": None if dir is None else dir.absolute(),
         "grace": grace,
+        "lease": lease,
         "retention": None if retention is None else _retention(retention),
         "cookie_file": cookie_file,
         "path": _paths(app, path or ()),

@@ -39,6 +39,9 @@ class NodeConfig:
     """Default: ~/.otpq/cookie, made at the first start."""
     grace: float = 30.0
     """Seconds that running tasks have to end after TERM before they are handed back."""
+    lease: float = 30.0
+    """Seconds that running tasks go on when the queue server, or the whole node, gives no sign of life; then the warden ends
+    them, uncharged."""
     retention: Retention = field(default_factory=Retention)
     """How long ended tasks are kept: a day, those that failed or expired 30 days, unless it says otherwise."""
 
@@ -49,6 +52,8 @@ class NodeConfig:
             raise BadOption("queues", self.queues, "one or more names")
         if not isinstance(self.grace, int | float) or not self.grace >= 0:
             raise BadOption("grace", self.grace, "seconds, 0 or more")
+        if isinstance(self.lease, bool) or not isinstance(self.lease, int | float) or not 0 < self.lease < float("inf"):
+            raise BadOption("lease", self.lease, "seconds, more than 0")
         if self.store is not None:
             parse_url(self.store)
 

@@ -32,6 +32,7 @@ from otpq.otp import (
     StartFailed,
     Supervisor,
     attach,
+    cast,
     is_alive,
     send,
     stop,
@@ -43,6 +44,7 @@ from otpq.store.errors import StoreTaken
 from otpq.store.url import open_store, parse_url
 from otpq.wire.cookie import BadCookie, Cookie
 from otpq.wire.listener import AddressTaken, Listener
+from otpq.worker import tombstone
 from otpq.worker.pool import Pool, PoolConfig, pool_tree
 
 if TYPE_CHECKING:
@@ -103,7 +105,8 @@ def _start(config: NodeConfig, cookie: Cookie) -> Pid:
     name = config.name.plain
     specs = [_queue_tree(config, cookie, name, incarnation)]
     if config.app is not None and config.workers:
-        specs.append(pool_tree(_pool_config(config, name, incarnation)))
+        start = partial(_start_pool, config, name, incarnation)
+        specs.append(ChildSpec(id="pool default", start=start, type="supervisor"))
     # Five restarts in ten seconds: a store or a socket that is broken for a moment is worth some tries, and what does
     # not mend in that time is for the operator, or for whoever restarts the program.
     return Supervisor.start_link(specs, max_restarts=5, max_seconds=10.0, name="node")
@@ -122,6 +125,7 @@ def _queue_tree(config: NodeConfig, cookie: Cookie, name: str, incarnation: str)
                 incarnation,
                 deaths_in(config.place, name),
                 has_reader=has_reader,
+                lease=config.lease,
                 name="queue_server",
             ),
             shutdown=10.0,
@@ -146,6 +150,20 @@ def _queue_tree(config: NodeConfig, cookie: Cookie, name: str, incarnation: str)
     return ChildSpec(id="queue tree", start=start, type="supervisor")
 
 
+def _start_pool(config: NodeConfig, name: str, incarnation: str) -> Pid:
+    """Start the pool's tree, as another incarnation if this one is over.
+
+    The warden ends an incarnation whose lease has run out, because the node was stopped or its queue server gone, and a
+    tombstone is for good. The node lives on all the same; it tells the queue server of the death, which ends the leases.
+    """
+    if tombstone.path_of(config.place, incarnation).exists():
+        for death in deaths_in(config.place, name):
+            cast("queue_server", death)
+        incarnation = new_incarnation()
+        logger.warning("the lease ran out and the warden ended what ran; going on as incarnation %s", incarnation)
+    return pool_tree(_pool_config(config, name, incarnation)).start()
+
+
 def _pool_config(config: NodeConfig, name: str, incarnation: str) -> PoolConfig:
     assert config.app is not None  # noqa: S101 - for the type checker
     return PoolConfig(
@@ -158,6 +176,8 @@ def _pool_config(config: NodeConfig, name: str, incarnation: str) -> PoolConfig:
         app=config.app,
         path=config.path,
         grace=config.grace,
+        lease=config.lease,
+        beat=min(1.0, config.lease / 5),
     )
 
 

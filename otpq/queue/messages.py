@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from otpq.core.events import SessionOpened
+    from otpq.core.events import Heartbeat, SessionOpened
     from otpq.otp import Pid
     from otpq.queue.looking import Inquiry
 
-__all__ = ["Asked", "EndedTasks", "Holders", "OpenPool", "PoolFacts", "ReaderUp"]
+__all__ = ["Asked", "Beat", "Beaten", "EndedTasks", "Holders", "OpenPool", "PoolFacts", "ReaderUp"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,3 +59,19 @@ class EndedTasks:
 @dataclass(frozen=True, slots=True)
 class Holders:
     """Asks for the incarnations that hold a lease in the store: a frozenset of their names; None: not now."""
+
+
+@dataclass(frozen=True, slots=True)
+class Beat:
+    """A sign of life of a pool, sent at `sent_ns` of `boottime_ns`; acknowledged by `Beaten`."""
+
+    pid: Pid
+    event: Heartbeat
+    sent_ns: int
+
+
+@dataclass(frozen=True, slots=True)
+class Beaten:
+    """The queue server has heard the `Beat` sent then: from then on the node's leases last one term."""
+
+    sent_ns: int

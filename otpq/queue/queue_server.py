@@ -32,7 +32,7 @@ from otpq.queue.clients import Clients, session_of
 from otpq.queue.inbox import Arrived, PolledInbox
 from otpq.queue.looking import PATIENCE, look
 from otpq.queue.lookups import LOOK, Lookups
-from otpq.queue.messages import EndedTasks, Holders, OpenPool, PoolFacts, ReaderUp
+from otpq.queue.messages import Beat, Beaten, EndedTasks, Holders, OpenPool, PoolFacts, ReaderUp
 from otpq.queue.turns import Answered
 from otpq.store.errors import CommitRefused, CommitUnknown, StaleEpoch
 from otpq.wire import messages as wire
@@ -80,6 +80,7 @@ class QueueServer(GenServer):
         lost: Sequence[ev.NodeLost] = (),
         *,
         has_reader: bool = False,
+        lease: float = 30.0,
     ) -> Ok | None:
         """Take over the store, listen, and go on where the last queue server was.
 
@@ -90,7 +91,9 @@ class QueueServer(GenServer):
             incarnation: This start of the node.
             lost: Incarnations of which the death is proven.
             has_reader: Whether a `Reader` will look into the store for it; else it does so itself, a little at a time.
+            lease: Seconds that a node's leases last after its last heartbeat, as the node counts them.
         """
+        self._lease = lease
         self._node, self._incarnation = node, incarnation
         self._store = open_store()
         self.own(self._store.close)
@@ -167,6 +170,10 @@ class QueueServer(GenServer):
             case ev.Running() as event:
                 self._answers.running[event.session] = event.seqs
                 self._queue.append(event)
+            case Beat(pid, event, sent_ns):
+                # Now and not after the step: the core counts the term from then, or anew from a new queue server's start.
+                self._queue.append(event)
+                cast(pid, Beaten(sent_ns))
             case PoolFacts() as told:
                 self._answers.told(told.session, told.workers)
             case Answered() as answered:
@@ -286,7 +293,7 @@ class QueueServer(GenServer):
     # --- a store that refuses ----------------------------------------------------------------------------------------
 
     def _make_core(self) -> None:
-        self._core = QueueCore(self._store.recover(), Config(epoch=self._epoch))
+        self._core = QueueCore(self._store.recover(), Config(epoch=self._epoch, lease=self._lease))
 
     def _was_committed(self, failed: CommitUnknown) -> bool:
         try:

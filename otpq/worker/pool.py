@@ -36,7 +36,7 @@ from otpq.otp import (
     send_after,
     whereis,
 )
-from otpq.queue.messages import OpenPool, PoolFacts
+from otpq.queue.messages import Beat, Beaten, OpenPool, PoolFacts
 from otpq.worker.blackboard import Blackboard
 from otpq.worker.deadline import boottime_ns
 from otpq.worker.desk import Desk
@@ -173,6 +173,8 @@ class Pool(GenServer):
                 self._take_answers(said)
             case Cancelling():
                 self._tell(said)
+            case Beaten(sent_ns):
+                Warden.renew(self._config.warden, sent_ns + int(self._config.lease * 1e9))
             case WorkerUp(slot, pid):
                 self._seat(slot, pid)
             case ChildReady() | ChildGone():
@@ -249,7 +251,7 @@ class Pool(GenServer):
             session=config.session, node=config.node, incarnation=config.incarnation, queues=config.queues
         )
         self._tell(OpenPool(self.pid, opened))
-        self._tell(Heartbeat(node=config.node, incarnation=config.incarnation))
+        self._tell(self._sign_of_life())
         self._must_repeat = True
         self._shown = frozenset()
 
@@ -279,11 +281,15 @@ class Pool(GenServer):
 
     def _beat(self) -> None:
         send_after(self._config.beat, self.pid, _Timer.BEAT)
-        self._tell(Heartbeat(node=self._config.node, incarnation=self._config.incarnation))
+        self._tell(self._sign_of_life())
         self._tell(PoolFacts(self._config.session, self._workers()))
         demand = self._desk.demand(again=True)  # absolute: it makes good what was lost
         if demand is not None:
             self._tell(demand)
+
+    def _sign_of_life(self) -> Beat:
+        event = Heartbeat(node=self._config.node, incarnation=self._config.incarnation)
+        return Beat(self.pid, event, boottime_ns())
 
     # --- batches ----------------------------------------------------------------------------------------------------
 
@@ -433,7 +439,14 @@ def pool_tree(config: PoolConfig) -> ChildSpec:
         ChildSpec(id="pool", start=partial(Pool.start_link, config, name=config.pool)),
         ChildSpec(
             id="warden",
-            start=partial(Warden.start_link, config.directory, config.node, config.incarnation, name=config.warden),
+            start=partial(
+                Warden.start_link,
+                config.directory,
+                config.node,
+                config.incarnation,
+                config.lease,
+                name=config.warden,
+            ),
             shutdown=10.0,
         ),
         ChildSpec(
