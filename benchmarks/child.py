@@ -26,7 +26,7 @@ import msgpack
 
 from otpq.worker.blackboard import Blackboard
 from otpq.worker.child_link import ChildLink, ChildSettings
-from otpq.worker.packets import Item, pack_item, pack_packet
+from otpq.worker.packets import Item, pack_packet
 from otpq.worker.reports import Results
 from otpq.worker.warden_client import WardenClient
 
@@ -57,13 +57,13 @@ class Bench:
         return link
 
 
-def items(count: int, name: str, argument: tuple[object, ...] = ()) -> list[bytes]:
-    """Packed tasks."""
+def items(count: int, name: str, argument: tuple[object, ...] = ()) -> list[Item]:
+    """Tasks for a child."""
     payload = msgpack.packb([list(argument), {}])
-    return [pack_item(Item(seq, seq.to_bytes(16, "big"), name, 1, b"", payload)) for seq in range(count)]
+    return [Item(seq, seq.to_bytes(16, "big"), name, 1, b"", payload) for seq in range(count)]
 
 
-def drive(link: ChildLink, tasks: Sequence[bytes], size: int, window: int) -> None:
+def drive(link: ChildLink, tasks: Sequence[Item], size: int, window: int) -> None:
     """Run `tasks` in packets of `size`, at most `window` of them unanswered."""
     waiting = deque(tasks[at : at + size] for at in range(0, len(tasks), size))
     sent = done = 0

@@ -52,9 +52,9 @@ class BenchStore:
                 insort(lane, (row.due, row.seq))
             else:
                 lane.append((row.due, row.seq))
-        for update in changes.updates:
+        for success in changes.successes:
             self.ended += 1
-            del self.rows[update.seq]  # the lane's index keeps the number, as it is never asked for again
+            del self.rows[success.seq]  # the lane's index keeps the number, as it is never asked for again
 
 
 class Bench:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import compileall
 import contextlib
 import gc
 import json
@@ -78,6 +79,7 @@ class Stand:
         self._log = self.home / "log"
         self._jobs = self.home / "jobs.py"
         self._jobs.write_text(JOBS, encoding="utf-8")
+        compileall.compile_dir(ROOT / "otpq", quiet=1)  # as pip leaves an installed package
         self._node: subprocess.Popen[str] | None = None
         self._lifeline = -1
         self._wardens: list[int] = []
@@ -205,7 +207,7 @@ class Stand:
         return [sys.executable, "-m", "otpq", "node", *(f"{option}={value}" for option, value in options.items())]
 
     def _environment(self) -> dict[str, str]:
-        kept = {key: value for key, value in os.environ.items() if not key.startswith("OTPQ_")}
+        kept = {key: value for key, value in os.environ.items() if not key.startswith(("OTPQ_", "PYTHON"))}
         return {**kept, "HOME": str(self.home), "PYTHONPATH": str(ROOT), "OTPQ_LOG_LEVEL": "WARNING"}
 
 

@@ -16,7 +16,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from otpq.core.records import Changes, LaneId, LaneRange, LeaseRow, Needs, TaskRow, TaskUpdate
+from otpq.core.records import Changes, LaneId, LaneRange, LeaseRow, Needs, Success, TaskRow
 from otpq.store.protocol import Filters
 from otpq.store.sqlite import SqliteStore
 from otpq.store.sqlite_place import FilePlace
@@ -41,9 +41,9 @@ def task(seq: int, partition: str = "") -> TaskRow:
     return TaskRow(seq, id, "email.send", QUEUE, partition, 5, "queued", now, None, now, now, b"\x80", b"x" * 60)
 
 
-def done(row: TaskRow) -> TaskUpdate:
+def done(row: TaskRow) -> Success:
     end = row.due + 0.01
-    return TaskUpdate(row.seq, "succeeded", row.due, end, 1, 0, row.due, end, b"x" * 10, None, None, b"y" * 30, b"")
+    return Success(row.seq, end, 1, row.due, end, b"x" * 10, b"y" * 30)
 
 
 def flow(folder: Path, batch: int, commits: int) -> tuple[float, float, float]:
@@ -62,7 +62,7 @@ def flow(folder: Path, batch: int, commits: int) -> tuple[float, float, float]:
         begin = time.perf_counter()
         counts = {(QUEUE, "queued"): -batch, (QUEUE, "succeeded"): batch}
         ended = LeaseRow(number, "a@host", "i", "s", 1, 1.0, ())
-        store.commit(Changes(updates=[done(row) for row in part], leases=[ended], counts=counts))
+        store.commit(Changes(successes=[done(row) for row in part], leases=[ended], counts=counts))
         updates.append(time.perf_counter() - begin)
     cpu = time.process_time() - cpu
     store.close()
@@ -80,7 +80,7 @@ def large_payloads(folder: Path, size: int, tasks: int) -> float:
         for row in rows:
             row.payload = payload
         store.commit(Changes(inserts=rows))
-        store.commit(Changes(updates=[done(row) for row in rows]))
+        store.commit(Changes(successes=[done(row) for row in rows]))
     seconds = time.perf_counter() - begin
     store.close()
     return tasks * size / seconds / 1e6

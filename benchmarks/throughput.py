@@ -16,7 +16,7 @@ import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from benchmarks.stand import JOBS, LONG, Line, Stand, Table, arguments, cpu_seconds, repeat
 from otpq.client.calls import Call
@@ -60,7 +60,7 @@ def calls(count: int) -> Iterator[Call]:
     return (Call("noop") for _ in range(count))
 
 
-def read(handles: list[TaskHandle]) -> None:
+def read(handles: list[TaskHandle[Any]]) -> None:
     """Every result."""
     for handle in handles:
         handle.get(LONG)
@@ -68,7 +68,7 @@ def read(handles: list[TaskHandle]) -> None:
 
 def in_batches(client: Client, count: int, batch: int) -> None:
     """One thread: each batch is durable before the next is made."""
-    handles: list[TaskHandle] = []
+    handles: list[TaskHandle[Any]] = []
     for _ in range(count // batch):
         handles += client.submit_many(calls(batch), LONG)
     read(handles)

@@ -1,21 +1,23 @@
 """Read Python's own library: one task for each of its 1,800 files, and the sum compared with a plain loop.
 
-    python examples/stdlib.py
+    python examples/stdlib.py          all of them
+    python examples/stdlib.py 100      the first hundred, in an order that mixes small and large ones
 
 The tasks are in `otpq/demo/stdlib.py`. `otpq demo` runs the same with fewer files, and kills a worker and the node meanwhile.
 """
 
 from __future__ import annotations
 
+import sys
 import time
 
 import otpq
 from otpq.demo.stdlib import app, count, files, total
 
 
-def main() -> None:
+def main(limit: int | None = None) -> None:
     """Count by tasks, count by a loop, compare."""
-    paths = files()
+    paths = files()[:limit]
     with otpq.start(app) as node:
         begun = time.monotonic()
         handles = node.client.submit_many([count.s(path) for path in paths])
@@ -31,4 +33,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    main(*map(int, sys.argv[1:]))

@@ -20,9 +20,10 @@ if TYPE_CHECKING:
     from typing import Unpack
 
     from otpq.client.calls import Call
+    from otpq.client.handle import AsyncTaskHandle, TaskHandle
     from otpq.embedded import Node
     from otpq.task import Task
-    from otpq.typed import CallOptions, HandlerOptions, TaskDecorator, TypedAsyncHandle, TypedHandle
+    from otpq.typed import CallOptions, HandlerOptions, TaskDecorator
 
 __all__ = ["App", "AsyncHandler", "BaseHandler", "Handler"]
 
@@ -48,18 +49,18 @@ class BaseHandler(Generic[P, R]):
         self.handler = handler
         self.defaults = defaults
 
-    def submit(self, *args: P.args, **kwargs: P.kwargs) -> TypedHandle[R]:
+    def submit(self, *args: P.args, **kwargs: P.kwargs) -> TaskHandle[R]:
         """Submit a task that calls this handler, on the program's client; when this returns, it is durable.
 
         Raises:
             OtpqError: As `Client.submit` does.
         """
-        return cast("TypedHandle[R]", program.client().submit(self.s(*args, **kwargs)))
+        return cast("TaskHandle[R]", program.client().submit(self.s(*args, **kwargs)))
 
-    async def asubmit(self, *args: P.args, **kwargs: P.kwargs) -> TypedAsyncHandle[R]:
+    async def asubmit(self, *args: P.args, **kwargs: P.kwargs) -> AsyncTaskHandle[R]:
         """As `submit`, without blocking the event loop."""
         client = await program.async_client()
-        return cast("TypedAsyncHandle[R]", await client.submit(self.s(*args, **kwargs)))
+        return cast("AsyncTaskHandle[R]", await client.submit(self.s(*args, **kwargs)))
 
     def s(self, *args: P.args, **kwargs: P.kwargs) -> Call:
         """The call as a value: for `submit_many`, or to be submitted elsewhere."""
@@ -187,7 +188,7 @@ class App:
 
     # ------------------------------------------------------------ tasks
 
-    def create_task(self, name: str, payload: Any, **options: Unpack[CallOptions]) -> TypedHandle[Any]:
+    def create_task(self, name: str, payload: Any, **options: Unpack[CallOptions]) -> TaskHandle[Any]:
         """Submit a task with `payload` as its one argument.
 
         Raises:
@@ -197,7 +198,7 @@ class App:
 
         known = self._tasks.get(name)
         call = Call(name, (payload,), **options) if known is None else known.options(**options).s(payload)
-        return cast("TypedHandle[Any]", program.client().submit(call))
+        return program.client().submit(call)
 
     def get_task_status(self, id: str) -> Task:
         """The task as it is now.

@@ -6,7 +6,6 @@ at the cluster), `ProtocolError` (a peer broke the spec), `StoreError` (the disk
 
 from __future__ import annotations
 
-from difflib import get_close_matches
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -95,5 +94,7 @@ class InvariantBroken(OtpqError, AssertionError):
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:
     """The end of a message about an unknown `word`: the nearest known one, or nothing."""
+    from difflib import get_close_matches
+
     near = get_close_matches(word, list(known), n=1)
     return f"; did you mean {near[0]!r}?" if near else ""

@@ -1,8 +1,11 @@
-"""The node that this program talks to when none is named: that of `otpq.start`, else the one that `connect()` finds."""
+"""The node that this program talks to when none is named: that of `otpq.start`, else the one that `connect()` finds.
+
+No lock: a thread that waits for a node must not hold up the others for as long again, and a fork may happen while a lock is
+held. What is shared is changed by single operations of lists and dicts, which are atomic.
+"""
 
 from __future__ import annotations
 
-from threading import Lock
 from typing import TYPE_CHECKING, Any, NamedTuple
 from weakref import WeakKeyDictionary
 
@@ -26,13 +29,12 @@ class OwnNode(NamedTuple):
     cookie_file: Path | None
 
 
-_lock = Lock()
 _own: list[OwnNode] = []
 _clients: dict[OwnNode | None, Client] = {}
 _async_clients: WeakKeyDictionary[AbstractEventLoop, dict[OwnNode | None, AsyncClient]] = WeakKeyDictionary()
 
 
-def submit_task(what: str | Call | Mapping[str, Any], *args: Any, **kwargs: Any) -> TaskHandle:
+def submit_task(what: str | Call | Mapping[str, Any], *args: Any, **kwargs: Any) -> TaskHandle[Any]:
     """Submit by name with arguments, by a `Call`, or by a map with `job` and `params`; on the program's own client.
 
     Raises:
@@ -48,12 +50,16 @@ def client() -> Client:
 
 def client_of(node: OwnNode | None) -> Client:
     """The client of a node of this program; None: of the one that `connect()` finds."""
-    with _lock:
-        if node not in _clients:
-            from otpq.client.client import connect
+    there = _clients.get(node)
+    if there is not None:
+        return there
+    from otpq.client.client import connect
 
-            _clients[node] = connect() if node is None else connect(node.address, cookie_file=node.cookie_file)
-        return _clients[node]
+    made = connect() if node is None else connect(node.address, cookie_file=node.cookie_file)
+    there = _clients.setdefault(node, made)
+    if there is not made:  # another thread was faster
+        made.close()
+    return there
 
 
 async def async_client() -> AsyncClient:
@@ -75,16 +81,14 @@ def add_own_node(node: OwnNode) -> None:
     """From here on this program talks to `node`."""
     from otpq.client.address import set_own_node
 
-    with _lock:
-        _own.append(node)
-    set_own_node(lambda: own.address if (own := _current()) is not None else None)
+    _own.append(node)
+    set_own_node(_current)
 
 
 def remove_own_node(node: OwnNode) -> None:
     """The node has ended: its client is closed, and this program talks to the one before, if there is one."""
-    with _lock:
-        _own.remove(node)
-        closing = None if node in _own else _clients.pop(node, None)
+    _own.remove(node)
+    closing = None if node in _own else _clients.pop(node, None)
     if closing is not None:
         closing.close()
 

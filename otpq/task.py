@@ -160,6 +160,8 @@ class Options(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     retries: int = 3
     """Runs after the first."""
     retry_delay: float = 1.0
+    """Seconds before the second run; before each further one `backoff` times as long as the last. After a run that *crashed*
+    (its child or node died) the wait is the one before: none after the first run, `retry_delay` after the second."""
     backoff: float = 2.0
     max_delay: float = 3600.0
     jitter: float = 0.1
@@ -434,6 +436,8 @@ class Task(msgspec.Struct, frozen=True, kw_only=True):
     finished_at: datetime | None = None
     updated_at: datetime
     history: tuple[HistoryEntry, ...] = ()
+    options: Mapping[str, Any] = msgspec.field(default_factory=dict)
+    """The options in force that have no field of their own: `retries`, `timeout`, ...; empty in a list of tasks."""
 
     @property
     def has_ended(self) -> bool:

@@ -1,11 +1,10 @@
 # Types for checkers and editors alone: nothing here exists when a program runs.
 
-from collections.abc import Callable, Coroutine, Generator, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from datetime import datetime, timedelta
-from typing import Any, Generic, Literal, ParamSpec, Protocol, TypeAlias, TypedDict, TypeVar, overload
+from typing import Any, Literal, ParamSpec, Protocol, TypeAlias, TypedDict, TypeVar, overload
 
 from otpq.app import AsyncHandler, Handler
-from otpq.client.handle import AsyncTaskHandle, TaskHandle
 
 _P = ParamSpec("_P")
 _R = TypeVar("_R")
@@ -47,12 +46,3 @@ class TaskDecorator(Protocol):
     def __call__(self, function: Callable[_P, Coroutine[Any, Any, _R]], /) -> AsyncHandler[_P, _R]: ...  # type: ignore[overload-overlap]
     @overload
     def __call__(self, function: Callable[_P, _R], /) -> Handler[_P, _R]: ...
-
-# A handle whose task returns that type.
-class TypedHandle(TaskHandle, Generic[_R]):
-    def get(self, timeout: float | None = None) -> _R: ...
-
-# An asyncio handle whose task returns that type.
-class TypedAsyncHandle(AsyncTaskHandle, Generic[_R]):
-    async def get(self, timeout: float | None = None) -> _R: ...  # noqa: ASYNC109 - as the one it stands for
-    def __await__(self) -> Generator[Any, None, _R]: ...

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import sys
-from typing import Any, Final
-
-import typer
-from typer.core import TyperGroup
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Final
 
 from otpq.errors import OtpqError, StoreError, UsageError
 
-__all__ = ["COOKIE", "FAILURE", "NOT_FOUND", "STORE", "TAKEN", "USAGE", "OneLineErrors", "exit_code", "one_line"]
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+__all__ = ["COOKIE", "FAILURE", "NOT_FOUND", "STORE", "TAKEN", "USAGE", "exit_code", "one_line", "one_line_errors"]
 
 FAILURE: Final = 1
 USAGE: Final = 2
@@ -31,19 +32,17 @@ _BY_NAME: Final = {
 """By name, since to import these classes is to import ZeroMQ and SQLite; the roots of all errors are cheap."""
 
 
-class OneLineErrors(TyperGroup):
-    """Commands whose errors are one line on standard error and an exit code. A bug keeps its traceback."""
-
-    def invoke(self, ctx: Any) -> Any:
-        """Run the command."""
-        try:
-            return super().invoke(ctx)
-        except (OtpqError, TimeoutError) as error:
-            typer.echo(f"otpq: {one_line(error)}", err=True)
-            raise typer.Exit(exit_code(error)) from None
-        except BrokenPipeError:  # the reader of our output, `head` for one, has seen enough
-            sys.stderr.close()
-            raise typer.Exit(FAILURE) from None
+@contextmanager
+def one_line_errors() -> Iterator[None]:
+    """Make an error that is raised inside one line on standard error, and an exit code. A bug keeps its traceback."""
+    try:
+        yield
+    except (OtpqError, TimeoutError) as error:
+        sys.stderr.write(f"otpq: {one_line(error)}\n")
+        raise SystemExit(exit_code(error)) from None
+    except BrokenPipeError:  # the reader of our output, `head` for one, has seen enough
+        sys.stderr.close()
+        raise SystemExit(FAILURE) from None
 
 
 def exit_code(error: BaseException) -> int:

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import os
-import sys
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated
 
 import typer
 
@@ -14,61 +11,14 @@ from otpq.cli.options import AsJson, CookieFile, NodeOption, open_client
 from otpq.cli.printing import facts_lines, put, put_json
 from otpq.errors import UsageError
 
-if TYPE_CHECKING:
-    from otpq.node.config import NodeConfig
-    from otpq.queue.retention import Retention
-
 __all__ = ["check", "demo", "health", "new_cookie", "node"]
 
 
-def node(
-    *,
-    name: Annotated[str | None, typer.Option(metavar="NAME@HOST", help="Else otpq@127.0.0.1.")] = None,
-    app: Annotated[
-        str | None, typer.Option(metavar="M:A", help="Where the app is: package.module:app or file.py:app.")
-    ] = None,
-    workers: Annotated[int | None, typer.Option(help="How many; else one a processor.")] = None,
-    queues: Annotated[str | None, typer.Option(metavar="A,B", help="What the workers serve; else 'default'.")] = None,
-    store: Annotated[
-        str | None, typer.Option(metavar="URL", help="sqlite:///path, a path, or memory:; else in the directory.")
-    ] = None,
-    dir: Annotated[Path | None, typer.Option(help="Where the node keeps its things; else ~/.otpq/NAME.")] = None,  # noqa: A002 - its name
-    grace: Annotated[float | None, typer.Option(help="Seconds that running tasks have after TERM; else 30.")] = None,
-    lease: Annotated[
-        float | None, typer.Option(help="Seconds that tasks run on when the node gives no sign of life; else 30.")
-    ] = None,
-    retention: Annotated[
-        str | None,
-        typer.Option(
-            metavar="STATE=TIME,...",
-            help="How long ended tasks are kept: succeeded=1d,failed=30d,mail.send:failed=forever; units s, m, h, d, w.",
-        ),
-    ] = None,
-    cookie_file: CookieFile = None,
-    path: Annotated[list[Path] | None, typer.Option(hidden=True)] = None,
-) -> None:
+def node(context: typer.Context) -> None:
     """Run a node until TERM or Ctrl-C."""
-    if sys.platform == "win32":
-        raise UsageError("a node does not run on Windows; client, CLI and shell do, and reach nodes elsewhere")
-    settings: dict[str, Any] = {
-        "name": name,
-        "app": None if app is None else _app(app),
-        "workers": workers,
-        "queues": None if queues is None else tuple(queue.strip() for queue in queues.split(",")),
-        "store": store,
-        "directory": None if dir is None else dir.absolute(),
-        "grace": grace,
-        "lease": lease,
-        "retention": None if retention is None else _retention(retention),
-        "cookie_file": cookie_file,
-        "path": _paths(app, path or ()),
-    }
-    config = _config({key: setting for key, setting in settings.items() if setting is not None})
-    from otpq import logs
-    from otpq.node.node import run_node
+    from otpq.cli.node import run
 
-    logs.configure(os.environ.get("OTPQ_LOG_LEVEL", "INFO"))
-    raise typer.Exit(run_node(config, announce=_announce))
+    raise typer.Exit(run(context.args))
 
 
 def health(*, as_json: AsJson = False, node: NodeOption = None, cookie_file: CookieFile = None) -> None:
@@ -80,7 +30,9 @@ def health(*, as_json: AsJson = False, node: NodeOption = None, cookie_file: Coo
         raise typer.Exit(FAILURE)
 
 
-def check(store: Annotated[str, typer.Argument(help="A store URL, or the path of its file.")]) -> None:
+def check(
+    store: Annotated[str, typer.Argument(help="A store URL, or the path of its file.")], *, as_json: AsJson = False
+) -> None:
     """Verify a store's invariants, without a node; exit code 3 if something is wrong."""
     from otpq.store.check import check as problems_of
     from otpq.store.url import parse_url
@@ -88,12 +40,13 @@ def check(store: Annotated[str, typer.Argument(help="A store URL, or the path of
     path = parse_url(store)
     if path is None:
         raise UsageError("memory: is gone when its node is; only a store in a file can be checked")
-    problems = problems_of(path)
-    for problem in problems:
-        put(str(problem))
+    problems = [str(problem) for problem in problems_of(path)]
+    if as_json:
+        put_json({"store": str(path), "problems": problems})
+    else:
+        put("\n".join(problems) or f"{path}: all is well")
     if problems:
         raise typer.Exit(STORE)
-    put(f"{path}: all is well")
 
 
 def demo(
@@ -113,43 +66,3 @@ def new_cookie() -> None:
     from otpq.wire.cookie import Cookie
 
     put(Cookie.new().text())
-
-
-def _config(settings: dict[str, Any]) -> NodeConfig:
-    from otpq.node.config import NodeConfig
-    from otpq.wire.node_name import NodeName
-
-    if "name" in settings:
-        settings["name"] = NodeName.parse(settings["name"])
-    return NodeConfig(**settings)
-
-
-def _retention(text: str) -> Retention:
-    from otpq.queue.retention import Retention
-
-    return Retention.parse(text)
-
-
-def _announce(line: str) -> None:
-    print(line, flush=True)  # noqa: T201 - what the program is to print
-
-
-def _app(reference: str) -> str:
-    """The reference with its file's path made absolute: children may stand elsewhere."""
-    where, colon, attribute = reference.rpartition(":")
-    if not colon or not where or not attribute:
-        raise UsageError(f"--app {reference!r} is no reference to an app; package.module:app or file.py:app would be")
-    if not where.endswith(".py"):
-        return reference
-    file = Path(where).expanduser().absolute()
-    if not file.is_file():
-        raise UsageError(f"--app {reference!r}: there is no file {file}")
-    return f"{file}:{attribute}"
-
-
-def _paths(app: str | None, given: list[Path] | tuple[()]) -> tuple[str, ...]:
-    """What children import from first: what `otpq.start` says, else what `python` would: the app's folder, or this one."""
-    if given:
-        return tuple(str(path) for path in given)
-    where = "" if app is None else app.rpartition(":")[0]
-    return (str(Path(where).expanduser().absolute().parent if where.endswith(".py") else Path.cwd()),)

@@ -1,4 +1,4 @@
-"""How values look on a terminal. Pure functions from values to text, and `put`."""
+"""How values look on a terminal. Pure functions from values to text, and what writes it."""
 
 from __future__ import annotations
 
@@ -12,7 +12,17 @@ if TYPE_CHECKING:
 
     from otpq.task import HistoryEntry, Task
 
-__all__ = ["counts_table", "facts_lines", "put", "put_json", "table", "task_lines", "tasks_table", "with_why"]
+__all__ = [
+    "counts_table",
+    "facts_lines",
+    "put",
+    "put_json",
+    "put_tasks",
+    "table",
+    "task_lines",
+    "tasks_table",
+    "with_why",
+]
 
 
 def put(value: object) -> None:
@@ -23,6 +33,14 @@ def put(value: object) -> None:
 def put_json(value: object) -> None:
     """Print a value as JSON."""
     typer.echo(_json(value).decode())
+
+
+def put_tasks(tasks: Sequence[Task], *, as_json: bool) -> None:
+    """Print tasks as a table, or as JSON with one object a line."""
+    if not as_json:
+        put(tasks_table(tasks))
+    elif tasks:
+        put("\n".join(_json(task).decode() for task in tasks))
 
 
 def _json(value: object) -> bytes:
@@ -76,6 +94,8 @@ def task_lines(task: Task, why: Mapping[str, Any] | None = None) -> str:
         "finished": _time(task.finished_at),
     }
     lines = [f"{name + ':':<12}{fact}" for name, fact in facts.items() if fact]
+    if task.options:
+        lines += ["options:", *(f"  {name}: {_json(value).decode()}" for name, value in task.options.items())]
     if task.history:
         lines += ["history:", *(f"  {_step(entry)}" for entry in task.history)]
     if task.error is not None and task.error.traceback:

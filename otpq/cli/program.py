@@ -2,12 +2,25 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import typer
+from typer.core import TyperGroup
 
 from otpq.cli import nodes, tasks
-from otpq.cli.exits import OneLineErrors
+from otpq.cli.exits import one_line_errors
 
 __all__ = ["app"]
+
+
+class OneLineErrors(TyperGroup):
+    """Commands whose errors are one line on standard error and an exit code."""
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run the command."""
+        with one_line_errors():
+            return super().invoke(ctx)
+
 
 app = typer.Typer(
     cls=OneLineErrors,
@@ -19,8 +32,9 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
-app.command()(nodes.node)
-app.command()(tasks.submit)
+_UNREAD = {"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []}
+app.command(context_settings=_UNREAD)(nodes.node)  # node.py reads its words, `--help` too
+app.command(cls=tasks.Submit)(tasks.submit)
 app.command("list")(tasks.list_)
 app.command()(tasks.show)
 app.command()(tasks.counts)

@@ -2,16 +2,30 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+import re
+import sys
+from datetime import datetime  # noqa: TC003 - typer reads the annotation
+from typing import Annotated, Any, Final
 
 import typer
+from typer.core import TyperCommand
 
 from otpq.cli.options import AsJson, CookieFile, NodeOption, open_client, pairs, value
-from otpq.cli.printing import counts_table, put, put_json, task_lines, tasks_table, with_why
+from otpq.cli.printing import counts_table, put, put_json, put_tasks, task_lines, with_why
 
-__all__ = ["cancel", "counts", "list_", "show", "submit"]
+__all__ = ["Submit", "cancel", "counts", "list_", "show", "submit"]
+
+_NEGATIVE: Final = re.compile(r"-\d[\d.eE+-]*")
 
 TaskId = Annotated[str, typer.Argument(metavar="ID", help="The task's id, 32 hexadecimal digits.")]
+
+
+class Submit(TyperCommand):
+    """`submit add 1 -2`: a negative number is an argument, not an option."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Read the words. A space in front makes a word no option, and a number no other one."""
+        return super().parse_args(ctx, [f" {word}" if _NEGATIVE.fullmatch(word) else word for word in args])
 
 
 def submit(
@@ -37,6 +51,8 @@ def submit(
         if not wait:
             put_json({"id": handle.id}) if as_json else put(handle.id)
             return
+        if sys.stderr is not None and sys.stderr.isatty():
+            typer.echo(f"task {handle.id}; Ctrl-C ends the waiting, not the task", err=True)
         result = handle.get(timeout)
     put_json({"id": handle.id, "result": result}) if as_json else put(result)
 
@@ -47,18 +63,31 @@ def list_(
     name: Annotated[str | None, typer.Option(help="Only those of this handler.")] = None,
     queue: Annotated[str | None, typer.Option(help="Only those of this queue.")] = None,
     tag: Annotated[str | None, typer.Option(help="Only those with this tag.")] = None,
+    before: Annotated[
+        datetime | None, typer.Option(help="Only those made before this time, of this machine's clock.")
+    ] = None,
     limit: Annotated[int, typer.Option(help="How many at most, up to 1000.")] = 20,
-    as_json: AsJson = False,
+    after: Annotated[str | None, typer.Option(metavar="CURSOR", help="Go on where a page ended; it says so.")] = None,
+    every: Annotated[bool, typer.Option("--all", help="All of them, without a limit.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON, one object a line, for programs.")] = False,
     node: NodeOption = None,
     cookie_file: CookieFile = None,
 ) -> None:
     """List tasks, the newest first."""
     from otpq.client.questions import Selector
+    from otpq.wire.verbs import MAX_PAGE
 
-    selector = Selector(state=state, name=name, queue=queue, tag=tag)
+    aware = None if before is None else before.astimezone()
+    selector = Selector(state=state, name=name, queue=queue, tag=tag, before=aware)
     with open_client(node, cookie_file) as client:
-        page = client.tasks(selector, limit=limit)
-    put_json(list(page)) if as_json else put(tasks_table(page))
+        while True:
+            page = client.tasks(selector, limit=MAX_PAGE if every else limit, after=after)
+            put_tasks(page, as_json=as_json)
+            after = page.next
+            if after is None or not every:
+                break
+    if after is not None:
+        typer.echo(f"there are more: --after {after}, or --all", err=True)
 
 
 def show(id: TaskId, *, as_json: AsJson = False, node: NodeOption = None, cookie_file: CookieFile = None) -> None:
@@ -86,9 +115,11 @@ def cancel(
     id: TaskId,
     *,
     grace: Annotated[float, typer.Option(help="Seconds that it has to end by itself, if it runs.")] = 5.0,
+    as_json: AsJson = False,
     node: NodeOption = None,
     cookie_file: CookieFile = None,
 ) -> None:
     """End a task; prints 'cancelled', 'cancelling' or 'too_late'."""
     with open_client(node, cookie_file) as client:
-        put(client.cancel(id, grace))
+        answer = client.cancel(id, grace)
+    put_json({"id": id, "answer": answer}) if as_json else put(answer)

@@ -79,23 +79,25 @@ class AsyncClient:
 
     # ------------------------------------------------------------ submitting
 
-    async def submit(self, call: Call | Mapping[str, Any], timeout: float | None = None) -> AsyncTaskHandle:
+    async def submit(self, call: Call | Mapping[str, Any], timeout: float | None = None) -> AsyncTaskHandle[Any]:
         """Submit a call; when this returns, the task is durable. Raises as `Client.submit` does.
 
         Many at a time (`asyncio.gather`) travel together.
         """
         return (await self._submit([self._session.task(call)], timeout))[0]
 
-    async def submit_task(self, what: str | Call | Mapping[str, Any], *args: Any, **kwargs: Any) -> AsyncTaskHandle:
+    async def submit_task(
+        self, what: str | Call | Mapping[str, Any], *args: Any, **kwargs: Any
+    ) -> AsyncTaskHandle[Any]:
         """Submit by name with arguments, by a `Call`, or by a map."""
         return await self.submit(as_call(what, args, kwargs))
 
     async def submit_many(
         self, calls: Iterable[Call | str | Mapping[str, Any]], timeout: float | None = None
-    ) -> list[AsyncTaskHandle]:
+    ) -> list[AsyncTaskHandle[Any]]:
         """Submit many calls in chunks of at most 1,000, each made as a whole or not at all; as `Client.submit_many`."""
-        under_way: deque[asyncio.Task[list[AsyncTaskHandle]]] = deque()
-        handles: list[AsyncTaskHandle] = []
+        under_way: deque[asyncio.Task[list[AsyncTaskHandle[Any]]]] = deque()
+        handles: list[AsyncTaskHandle[Any]] = []
         try:
             for chunk in chunks(map(self._session.task, calls)):
                 under_way.append(asyncio.create_task(self._submit(chunk, timeout)))
@@ -110,11 +112,11 @@ class AsyncClient:
             raise
         return handles
 
-    async def _submit(self, tasks: list[NewTask], timeout: float | None) -> list[AsyncTaskHandle]:
+    async def _submit(self, tasks: list[NewTask], timeout: float | None) -> list[AsyncTaskHandle[Any]]:
         ticket, slots = self._session.send(tasks)
         return self._handles_of(await self._answer(ticket, "the submission", timeout), slots)
 
-    def _handles_of(self, acknowledged: Acknowledged, slots: Sequence[Cell[Outcome]]) -> list[AsyncTaskHandle]:
+    def _handles_of(self, acknowledged: Acknowledged, slots: Sequence[Cell[Outcome]]) -> list[AsyncTaskHandle[Any]]:
         for warning in acknowledged.warnings:
             warnings.warn(warning.message, stacklevel=4)
         session, io = self._session, self._session.io
@@ -123,11 +125,11 @@ class AsyncClient:
 
     # --------------------------------------------------------------- waiting
 
-    def handle(self, id: str) -> AsyncTaskHandle:
+    def handle(self, id: str) -> AsyncTaskHandle[Any]:
         """A handle of the task with that id; as `Client.handle`."""
         return AsyncTaskHandle(self, Place(self._session, id_bytes(id)))
 
-    async def wait(self, handles: Iterable[AsyncTaskHandle], timeout: float | None = None) -> list[Task]:
+    async def wait(self, handles: Iterable[AsyncTaskHandle[Any]], timeout: float | None = None) -> list[Task]:
         """The tasks, in the order of `handles`, when all have ended; as `Client.wait`."""
         handles = list(handles)
         cells = [handle.outcome_cell() for handle in handles]

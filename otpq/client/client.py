@@ -79,11 +79,11 @@ class Receipt(Generic[T]):
         """Whether the server has answered: `handle()` would not wait."""
         return self._ticket.is_filled
 
-    def handle(self, timeout: float | None = None) -> TaskHandle:
+    def handle(self, timeout: float | None = None) -> TaskHandle[Any]:
         """The task's handle, once the task is durable. Raises as `Client.submit` does."""
         return self.handles(timeout)[0]
 
-    def handles(self, timeout: float | None = None) -> list[TaskHandle]:
+    def handles(self, timeout: float | None = None) -> list[TaskHandle[Any]]:
         """All handles of the submission."""
         acknowledged = self._client.wait_answer(self._ticket, "the submission", timeout)
         return self._client.handles_of(acknowledged, self._slots)
@@ -105,7 +105,7 @@ class Client:
 
     # ------------------------------------------------------------ submitting
 
-    def submit(self, call: Call | Mapping[str, Any], timeout: float | None = None) -> TaskHandle:
+    def submit(self, call: Call | Mapping[str, Any], timeout: float | None = None) -> TaskHandle[Any]:
         """Submit a call; when this returns, the task is durable.
 
         Args:
@@ -121,7 +121,7 @@ class Client:
         self._warn_in_loop()
         return self._submit([self._session.task(call)]).handle(timeout)
 
-    def submit_task(self, what: str | Call | Mapping[str, Any], *args: Any, **kwargs: Any) -> TaskHandle:
+    def submit_task(self, what: str | Call | Mapping[str, Any], *args: Any, **kwargs: Any) -> TaskHandle[Any]:
         """Submit by name with arguments, by a `Call`, or by a map: `submit_task('email.send', 'a@b.c', html=True)`."""
         if not (args or kwargs or isinstance(what, str)):
             return self.submit(what)
@@ -138,7 +138,7 @@ class Client:
 
     def submit_many(
         self, calls: Iterable[Call | str | Mapping[str, Any]], timeout: float | None = None
-    ) -> list[TaskHandle]:
+    ) -> list[TaskHandle[Any]]:
         """Submit many calls in chunks of at most 1,000 (and 1 MiB), each made as a whole or not at all.
 
         Raises:
@@ -146,7 +146,7 @@ class Client:
         """
         self._warn_in_loop()
         under_way: deque[Receipt[Any]] = deque()
-        handles: list[TaskHandle] = []
+        handles: list[TaskHandle[Any]] = []
         try:
             for chunk in chunks(map(self._session.task, calls)):
                 under_way.append(self._submit(chunk))
@@ -163,7 +163,7 @@ class Client:
 
     # --------------------------------------------------------------- waiting
 
-    def handle(self, id: str) -> TaskHandle:
+    def handle(self, id: str) -> TaskHandle[Any]:
         """A handle of the task with that id.
 
         Raises:
@@ -171,7 +171,7 @@ class Client:
         """
         return TaskHandle(self, Place(self._session, id_bytes(id)))
 
-    def wait(self, handles: Iterable[TaskHandle], timeout: float | None = None) -> list[Task]:
+    def wait(self, handles: Iterable[TaskHandle[Any]], timeout: float | None = None) -> list[Task]:
         """The tasks, in the order of `handles`, when all have ended, however they ended.
 
         Raises:
@@ -331,7 +331,7 @@ class Client:
             raise self._session.give_up(cell, what, seconds)
         return cell.get()
 
-    def handles_of(self, acknowledged: Acknowledged, slots: Sequence[Cell[Outcome]]) -> list[TaskHandle]:
+    def handles_of(self, acknowledged: Acknowledged, slots: Sequence[Cell[Outcome]]) -> list[TaskHandle[Any]]:
         """The handles of tasks that are durable."""
         for warning in acknowledged.warnings:
             warnings.warn(warning.message, stacklevel=4)
@@ -358,7 +358,7 @@ class Client:
 
 
 def _with_handles(
-    error: OtpqError, handles: list[TaskHandle], under_way: Iterable[Receipt[Any]], timeout: float | None
+    error: OtpqError, handles: list[TaskHandle[Any]], under_way: Iterable[Receipt[Any]], timeout: float | None
 ) -> OtpqError:
     """`error` with the handles of all chunks that were accepted, those sent after the refused one too."""
     deadline = monotonic() + timeout if timeout is not None else None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from otpq.client.errors import WaitTimeout
 from otpq.client.views import error_of
@@ -21,6 +21,9 @@ if TYPE_CHECKING:
     from otpq.wire.messages import Outcome
 
 __all__ = ["AsyncTaskHandle", "TaskHandle"]
+
+
+R_co = TypeVar("R_co", covariant=True)
 
 
 class Place:
@@ -49,8 +52,11 @@ class Place:
             self._io.drop(self.id, self._cell)
 
 
-class TaskHandle:
-    """A task that has been submitted, or any by its id. `state`, `progress`, `ready`, ... are asked now, never guessed."""
+class TaskHandle(Generic[R_co]):
+    """A task that has been submitted, or any by its id. `state`, `progress`, `ready`, ... are asked now, never guessed.
+
+    `TaskHandle[int]` to a type checker is one whose result is an int.
+    """
 
     __slots__ = ("__weakref__", "_client", "_place")
 
@@ -92,7 +98,7 @@ class TaskHandle:
         """Whether it has failed for good."""
         return self.state is TaskState.FAILED
 
-    def get(self, timeout: float | None = None) -> Any:
+    def get(self, timeout: float | None = None) -> R_co:
         """The task's result, waited for up to `timeout` seconds; None waits for ever.
 
         Raises:
@@ -108,7 +114,7 @@ class TaskHandle:
         return self._result(cell.get())
 
     def then(
-        self, ok: Callable[[Any], object] | None = None, error: Callable[[BaseException], object] | None = None
+        self, ok: Callable[[R_co], object] | None = None, error: Callable[[BaseException], object] | None = None
     ) -> None:
         """Call `ok(result)` or `error(exception)` on the client's callback thread when the task ends.
 
@@ -139,16 +145,19 @@ class TaskHandle:
         """Where the outcome arrives: for `Client.wait`."""
         return self._place.cell()
 
-    def _result(self, outcome: Outcome) -> Any:
+    def _result(self, outcome: Outcome) -> R_co:
         failure = error_of(outcome)
         if failure is not None:
             raise failure
+        result: Any = None  # it is what the handler said it would be, or it would not be a handle of that type
         if outcome.fetch:
-            return unpack(self._client.fetch(self._place.id))
-        return None if outcome.result is None else unpack(outcome.result)
+            result = unpack(self._client.fetch(self._place.id))
+        elif outcome.result is not None:
+            result = unpack(outcome.result)
+        return result  # type: ignore[no-any-return]
 
 
-class AsyncTaskHandle:
+class AsyncTaskHandle(Generic[R_co]):
     """A task in asyncio's world. `state`, `progress`, `ready`, ... are as of the last `await handle.refresh()`."""
 
     __slots__ = ("__weakref__", "_client", "_place", "_task")
@@ -193,7 +202,7 @@ class AsyncTaskHandle:
         """Whether it had failed for good at the last refresh."""
         return self.state is TaskState.FAILED
 
-    async def get(self, timeout: float | None = None) -> Any:  # noqa: ASYNC109 - as the blocking one
+    async def get(self, timeout: float | None = None) -> R_co:  # noqa: ASYNC109 - as the blocking one
         """The task's result, waited for up to `timeout` seconds. Raises as `TaskHandle.get` does."""
         cell = self._place.cell()
         if not await self._client.wait_for(cell, timeout):
@@ -202,11 +211,14 @@ class AsyncTaskHandle:
         failure = error_of(outcome)
         if failure is not None:
             raise failure
+        result: Any = None
         if outcome.fetch:
-            return unpack(await self._client.fetch(self._place.id))
-        return None if outcome.result is None else unpack(outcome.result)
+            result = unpack(await self._client.fetch(self._place.id))
+        elif outcome.result is not None:
+            result = unpack(outcome.result)
+        return result  # type: ignore[no-any-return]
 
-    def __await__(self) -> Generator[Any, None, Any]:
+    def __await__(self) -> Generator[Any, None, R_co]:
         """`await handle` is `await handle.get()`."""
         return self.get().__await__()
 

@@ -13,6 +13,7 @@ from otpq.client.effects import Acknowledged, Submission
 from otpq.client.errors import NodeUnreachable, NotAnswered
 from otpq.client.ids import IdMaker
 from otpq.client.io import Io, Target
+from otpq.running import running_task
 from otpq.wire.messages import MAX_TASKS
 
 if TYPE_CHECKING:
@@ -44,7 +45,7 @@ class Session:
         """Seconds that a call waits for the server's answer."""
         self._settings = settings
         self._ios: dict[int, Io] = {}
-        self._ids: dict[int, IdMaker] = {}
+        self.new_id = IdMaker().new
 
     @property
     def io(self) -> Io:
@@ -62,17 +63,9 @@ class Session:
             io.start()
         return io
 
-    def new_id(self) -> bytes:
-        """A new task id; a forked child makes its own, not the parent's again."""
-        pid = os.getpid()
-        ids = self._ids.get(pid)
-        if ids is None:
-            ids = self._ids.setdefault(pid, IdMaker())
-        return ids.new()
-
     def task(self, what: Call | str | Mapping[str, Any]) -> NewTask:
-        """The task that `what` asks for, packed."""
-        return new_task(as_call(what), self.new_id())
+        """The task that `what` asks for, packed; its parent is the task that asks, if one does."""
+        return new_task(as_call(what), self.new_id(), parent=running_task.get())
 
     def send(self, tasks: list[NewTask]) -> tuple[Cell[Acknowledged], list[Cell[Outcome]]]:
         """Have the tasks made, as a whole; the acknowledgement and the outcomes will be in these cells."""
@@ -121,11 +114,12 @@ def chunks(tasks: Iterable[NewTask]) -> Iterator[list[NewTask]]:
     chunk: list[NewTask] = []
     size = 0
     for task in tasks:
-        if chunk and (len(chunk) == MAX_TASKS or size + _size(task) > CHUNK_BYTES):
+        more = _size(task)
+        if chunk and (len(chunk) == MAX_TASKS or size + more > CHUNK_BYTES):
             yield chunk
             chunk, size = [], 0
         chunk.append(task)
-        size += _size(task)
+        size += more
     if chunk:
         yield chunk
 

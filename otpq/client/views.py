@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
 from otpq.client.errors import NotSucceeded, TaskCancelled, TaskExpired, TaskFailed, TaskNotFound
-from otpq.task import HistoryEntry, Task, TaskError, TaskState
+from otpq.task import HistoryEntry, Options, Task, TaskError, TaskState
 from otpq.wire.messages import UNKNOWN
 from otpq.wire.values import unpack
 
@@ -62,6 +62,7 @@ def task_of(view: TaskView) -> Task:
         finished_at=None if view.finished is None else _utc(view.finished),
         updated_at=_utc(view.updated),
         history=_history(view.history),
+        options=_options(view),
     )
 
 
@@ -76,8 +77,19 @@ def _task_error(packed: bytes | None) -> TaskError | None:
     return TaskError(*(str(part) for part in parts[:3]))
 
 
+def _options(view: TaskView) -> dict[str, Any]:
+    if not view.history:  # a list leaves out what is long, the options too
+        return {}
+    options = msgspec.structs.asdict(Options.unpack(view.options))
+    named = {name: value for name, value in options.items() if name not in _FIELDS}
+    expires = None if view.expires is None else _utc(view.expires)
+    return {**named, "expires": expires, "idempotency_key": view.key}
+
+
 def _history(packed: bytes) -> tuple[HistoryEntry, ...]:
     return tuple(_entries.decode(packed)) if packed else ()
 
 
+_FIELDS: Final = frozenset(("queue", "partition", "priority", "tags", "title", "delay", "eta", "max_concurrency"))
+"""Options that a task tells by a field, its times among them, or that are a handler's as a whole."""
 _entries = msgspec.msgpack.Decoder(list[HistoryEntry])

@@ -27,6 +27,9 @@ BATCH_SECONDS: Final = 0.020
 BATCH_BYTES: Final = 1 << 20
 BATCH_TASKS: Final = 500
 """As many as a commit holds: beyond it only latency grows."""
+PACKET_SECONDS: Final = 0.001
+PACKET_TASKS: Final = 32
+"""A packet of a hundred would be hardly cheaper, and keeps more behind a task that takes longer than was to be expected."""
 SHARED_SECONDS: Final = 0.001
 """Less work than this is not split among several sessions."""
 STEP_TASKS: Final = 1_000
@@ -51,6 +54,13 @@ class Batch:
         self.size = 0
         self.is_alone = False
         self.is_closed = False
+
+    @property
+    def packet(self) -> int:
+        """How many of its tasks go to a child at a time."""
+        if not self.seconds:
+            return 1 if self.is_closed else PACKET_TASKS
+        return max(1, min(PACKET_TASKS, int(PACKET_SECONDS * len(self.rows) / self.seconds)))
 
     def may_start(self, handler: Handler) -> bool:
         """Whether a task of `handler` may go in, as far as pauses and slots are concerned."""
@@ -264,4 +274,5 @@ def _grant(state: State, session: Session, batch: Batch) -> None:
     if any(state.handlers[name].limit is not None for name in batch.counts):
         state.take_slots(lease)
     state.story.tell(state.now.wall, "leased", lease.rows, f"lease {lease.id} {session.id}")
-    state.ledger.sends.append(Dispatch(session=session.id, lease=lease.id, number=number, rows=rows))
+    dispatch = Dispatch(session=session.id, lease=lease.id, number=number, rows=rows, packet=batch.packet)
+    state.ledger.sends.append(dispatch)

@@ -82,6 +82,8 @@ class Dispatch(msgspec.Struct, kw_only=True):
     number: int
     """Counts the batches of the session, from 1."""
     rows: list[TaskRow]
+    packet: int = 1
+    """How many of the tasks are about a millisecond of work: what a child is given at a time, and cannot be taken back."""
 
 
 class Committed(msgspec.Struct, kw_only=True):
@@ -130,6 +132,8 @@ class Outcome(msgspec.Struct):
     """These tasks have ended; for clients that wait for them."""
 
     tasks: list[TaskRow]
+    retried: list[TaskRow] = []
+    """These had a run that failed, and will have another; for whoever looks on."""
 
 
 Effect: TypeAlias = (

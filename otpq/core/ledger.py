@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from otpq.core.effects import Effect, Outcome, Persist
-from otpq.core.records import Changes, TaskUpdate
+from otpq.core.records import Changes, Success, TaskUpdate
 
 if TYPE_CHECKING:
     from otpq.core.leases import Lease
@@ -27,8 +27,10 @@ class Ledger:
         "keys",
         "leases",
         "lost",
+        "retried",
         "sends",
         "settings",
+        "succeeded",
         "touched",
     )
 
@@ -40,6 +42,8 @@ class Ledger:
         """The inserts by idempotency key."""
         self.touched: dict[int, TaskRow] = {}
         """Rows that were in the store before and are different now."""
+        self.succeeded: dict[int, TaskRow] = {}
+        """Rows that ended well and are not among the touched."""
         self.leases: dict[int, Lease] = {}
         self.lost: dict[int, Lease] = {}
         """Leases whose batch is to be sent again."""
@@ -47,6 +51,7 @@ class Ledger:
         self.settings: dict[str, bytes | None] = {}
         self.deletes: list[int] = []
         self.ended: list[TaskRow] = []
+        self.retried: list[TaskRow] = []
         self.acks: list[Effect] = []
         """Answers, in the order of their events."""
         self.sends: list[Effect] = []
@@ -57,11 +62,22 @@ class Ledger:
         key = (queue, state)
         self.counts[key] = self.counts.get(key, 0) + difference
 
+    def succeed(self, rows: list[TaskRow]) -> None:
+        """Note that these ended well; of those already touched in this step, other columns have changed too."""
+        touched = self.touched
+        self.succeeded.update({row.seq: row for row in rows if row.seq not in touched})
+
+    def forget(self, seq: int) -> None:
+        """Have nothing of a task made durable but its deletion."""
+        self.touched.pop(seq, None)
+        self.succeeded.pop(seq, None)
+
     def effects(self) -> list[Effect]:
         """All that is to be done, in order: the commit, the answers, the outcomes, the work."""
         changes = Changes(
             inserts=self.inserts,
             updates=[_update(row) for row in self.touched.values()],
+            successes=[_success(row) for row in self.succeeded.values()],
             leases=[lease.row() for lease in self.leases.values()],
             counts={key: difference for key, difference in self.counts.items() if difference},
             deletes=self.deletes,
@@ -69,14 +85,14 @@ class Ledger:
         )
         effects: list[Effect] = [Persist(changes)] if changes else []
         effects += self.acks
-        if self.ended:
-            effects.append(Outcome(self.ended))
+        if self.ended or self.retried:
+            effects.append(Outcome(self.ended, self.retried))
         effects += self.sends
         return effects
 
 
 def _update(row: TaskRow) -> TaskUpdate:
-    return TaskUpdate(  # positional: this is half of the cost of a result
+    return TaskUpdate(
         row.seq,
         row.state,
         row.due,
@@ -92,3 +108,8 @@ def _update(row: TaskRow) -> TaskUpdate:
         row.history,
         row.expires,
     )
+
+
+def _success(row: TaskRow) -> Success:
+    # positional: the keywords would double it
+    return Success(row.seq, row.updated, row.attempt, row.started, row.finished, row.result, row.ran)

@@ -174,6 +174,7 @@ def _fail(
     row.error = error
     note_run(row, row.finished or state.now.wall, RETRYING, reason, row.attempt)
     _wait(state, row, RETRYING, wait)
+    state.ledger.retried.append(row)
 
 
 def _fail_for_good(state: State, row: TaskRow, reason: str, error: bytes | None) -> None:

@@ -25,6 +25,7 @@ __all__ = [
     "Loaded",
     "Needs",
     "Recovered",
+    "Success",
     "TaskRow",
     "TaskUpdate",
 ]
@@ -119,6 +120,18 @@ class TaskUpdate(msgspec.Struct, gc=False):
     """An operator's retry clears it."""
 
 
+class Success(msgspec.Struct, gc=False):
+    """The columns of one task that change when it ends well, as most do. Its error and reason are none from now on."""
+
+    seq: int
+    updated: float
+    attempt: int
+    started: float | None
+    finished: float | None
+    result: bytes | None
+    ran: bytes | None
+
+
 class LeaseRow(msgspec.Struct, frozen=True):
     """A node's right to run one batch: the ids still open. With none open the row goes."""
 
@@ -144,6 +157,8 @@ class Changes(msgspec.Struct):
     inserts: list[TaskRow] = msgspec.field(default_factory=list)
     updates: list[TaskUpdate] = msgspec.field(default_factory=list)
     """At most one a task."""
+    successes: list[Success] = msgspec.field(default_factory=list)
+    """Tasks whose only change is that they have succeeded; none of them is among the updates."""
     leases: list[LeaseRow] = msgspec.field(default_factory=list)
     """Each as it is from now on; one without open ids is removed. At most one entry a lease."""
     counts: dict[tuple[str, str], int] = msgspec.field(default_factory=dict)
@@ -155,7 +170,15 @@ class Changes(msgspec.Struct):
 
     def __bool__(self) -> bool:
         """Whether there is anything to commit."""
-        return bool(self.inserts or self.updates or self.leases or self.counts or self.deletes or self.settings)
+        return bool(
+            self.inserts
+            or self.updates
+            or self.successes
+            or self.leases
+            or self.counts
+            or self.deletes
+            or self.settings
+        )
 
 
 class LaneRange(msgspec.Struct, frozen=True):

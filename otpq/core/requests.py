@@ -107,5 +107,5 @@ def _forget(state: State, row: TaskRow) -> None:
         ledger.inserts.remove(row)
         ledger.keys.pop(row.key or "", None)
         return
-    ledger.touched.pop(row.seq, None)
+    ledger.forget(row.seq)
     ledger.deletes.append(row.seq)

@@ -38,6 +38,10 @@ def wait_before_next(
 ) -> float | None:
     """Seconds until the next run, or None: this was the last.
 
+    A crash is mostly the fault of a machine, an operator or a neighbour, so the run after it has to be there soon: one that
+    crashed is followed by the wait before the policy's, the first run by none at all. A task that crashes each time waits all
+    the same, and longer each time.
+
     Args:
         options: The task's.
         seq: The task's number, for the jitter.
@@ -53,4 +57,7 @@ def wait_before_next(
         return None
     if reason == Reason.ERROR and not is_asked and not policy.covers(types):
         return None
-    return policy.wait(attempt, jitter(seq, attempt)) if delay is None else max(0.0, delay)
+    if delay is not None:
+        return max(0.0, delay)
+    nth = attempt - 1 if reason == Reason.CRASHED else attempt
+    return policy.wait(nth, jitter(seq, attempt)) if nth else 0.0

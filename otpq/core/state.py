@@ -146,7 +146,7 @@ class State:
     def live(self, loaded: TaskRow) -> TaskRow:
         """The row that the core already holds for a loaded one, or that one."""
         seq = loaded.seq
-        touched = self.ledger.touched.get(seq)
+        touched = self.ledger.touched.get(seq) or self.ledger.succeeded.get(seq)
         if touched is not None:
             return touched
         lease = self.leases.by_seq.get(seq)
@@ -168,6 +168,7 @@ class State:
         row.updated = self.now.wall
         if row.id not in self.ledger.fresh:
             self.ledger.touched[row.seq] = row
+            self.ledger.succeeded.pop(row.seq, None)
 
     def move(self, row: TaskRow, source: str, target: str) -> None:
         """Bring a task into another state, by the table.
@@ -202,7 +203,7 @@ class State:
         self.ledger.count(queue, QUEUED, -len(rows))
         self.ledger.count(queue, SUCCEEDED, len(rows))
         self.moves[RUNNING, SUCCEEDED] = self.moves.get((RUNNING, SUCCEEDED), 0) + len(rows)
-        self.ledger.touched.update({row.seq: row for row in rows})
+        self.ledger.succeed(rows)
         self.ledger.ended += rows
 
     def leave_line(self, row: TaskRow) -> None:

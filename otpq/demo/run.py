@@ -117,7 +117,7 @@ class _Run:
     def _cookie(self) -> Path:
         return self._place / "cookie"
 
-    def _watch(self, node: Node, client: Client, handles: Sequence[TaskHandle]) -> Node:
+    def _watch(self, node: Node, client: Client, handles: Sequence[TaskHandle[Any]]) -> Node:
         """Show progress until all have ended; a quarter of the way kill a child, half the way the node."""
         progress, done, size = Progress(len(handles), sys.stdout), 0, len(handles)
         while done < size:

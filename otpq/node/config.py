@@ -11,7 +11,7 @@ from otpq.queue.retention import Retention
 from otpq.store.url import parse_url
 from otpq.wire.node_name import NodeName
 
-__all__ = ["DEFAULT_NAME", "NodeConfig", "default_directory"]
+__all__ = ["DEFAULT_NAME", "NodeConfig", "default_directory", "workers_of"]
 
 DEFAULT_NAME = "otpq@127.0.0.1"
 
@@ -76,3 +76,23 @@ class NodeConfig:
 def default_directory(name: NodeName) -> Path:
     """Where a node keeps its things unless told otherwise."""
     return Path("~/.otpq").expanduser() / str(name)
+
+
+def workers_of(text: str) -> int:
+    """How many workers 'N' or 'MIN..MAX' means; each may be CPUS, the number of processors.
+
+    Of a range it is MAX: pools do not change their size by themselves yet.
+
+    Raises:
+        BadOption: It is neither.
+    """
+    bounds = [_number_of(word.strip()) for word in text.split("..", 1)]
+    if min(bounds) < 0 or bounds[0] > bounds[-1]:
+        raise BadOption("workers", text, "a number of workers such as 4, or a range such as 1..CPUS")
+    return bounds[-1]
+
+
+def _number_of(word: str) -> int:
+    if word.upper() == "CPUS":
+        return os.cpu_count() or 1
+    return int(word) if word.isdecimal() else -1

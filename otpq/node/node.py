@@ -1,7 +1,9 @@
 """run_node: a node in this process, from its supervision tree to its last child's end.
 
 Node (one_for_one)
+├── Console              only on a terminal: prints what ended
 ├── Queue tree           queue server (core, store, socket; the node leads), pruner, reader
+├── Undertaker           for the first minute: what earlier incarnations left
 └── Pool tree            warden, workers with their children, the pool that feeds them
 """
 
@@ -19,7 +21,9 @@ from typing import TYPE_CHECKING, Any, Final
 from otpq.client.address import ADDRESS_FILE
 from otpq.errors import OtpqError, StoreError, UsageError
 from otpq.faults import arm
+from otpq.node.console import Console
 from otpq.node.past import deaths_in, new_incarnation, remove_leftovers
+from otpq.node.undertaker import Undertaker
 from otpq.otp import (
     CallFailed,
     ChildSpec,
@@ -37,6 +41,7 @@ from otpq.otp import (
     send,
     stop,
 )
+from otpq.queue.onlooker import CONSOLE
 from otpq.queue.pruner import Pruner
 from otpq.queue.queue_server import QueueServer
 from otpq.queue.reader import Reader
@@ -48,9 +53,10 @@ from otpq.worker import tombstone
 from otpq.worker.pool import Pool, PoolConfig, pool_tree
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
 
     from otpq.node.config import NodeConfig
+    from otpq.node.console_lines import Line
     from otpq.otp import Attached
 
 __all__ = ["EXIT_CODES", "run_node"]
@@ -72,7 +78,9 @@ SWITCH_INTERVAL: Final = 0.0005
 _DRAIN, _END = "drain", "end"
 
 
-def run_node(config: NodeConfig, *, announce: Callable[[str], None]) -> int:
+def run_node(
+    config: NodeConfig, *, announce: Callable[[str], None], say: Callable[[Sequence[Line]], None] | None = None
+) -> int:
     """Run a node until it is told to end (TERM, INT, the end of its parent); gives its exit code.
 
     The first signal drains: nothing new starts, what runs has `config.grace` seconds, the rest is handed back uncharged. A
@@ -81,6 +89,7 @@ def run_node(config: NodeConfig, *, announce: Callable[[str], None]) -> int:
     Args:
         config: What it is to be.
         announce: Called once, when it serves, with the line `ready NAME ADDRESS`.
+        say: Prints lines about tasks, in a thread of its own; None: nobody looks.
     """
     arm(os.environ.get("OTPQ_FAULT", ""))
     sys.setswitchinterval(SWITCH_INTERVAL)
@@ -88,7 +97,7 @@ def run_node(config: NodeConfig, *, announce: Callable[[str], None]) -> int:
     cookie = Cookie.ensure(config.cookie)
     with attach("node", trap_exit=True) as me, _signals(me.pid):
         try:
-            tree = _start(config, cookie)
+            tree = _start(config, cookie, say)
         except StartFailed as failed:
             raise _root(failed.reason, failed) from None
         file = config.place / ADDRESS_FILE
@@ -100,10 +109,18 @@ def run_node(config: NodeConfig, *, announce: Callable[[str], None]) -> int:
             file.unlink(missing_ok=True)
 
 
-def _start(config: NodeConfig, cookie: Cookie) -> Pid:
+def _start(config: NodeConfig, cookie: Cookie, say: Callable[[Sequence[Line]], None] | None) -> Pid:
     incarnation = new_incarnation()
     name = config.name.plain
-    specs = [_queue_tree(config, cookie, name, incarnation)]
+    undertaker = partial(Undertaker.start_link, config.place, name, "queue_server")
+    specs = [
+        _queue_tree(config, cookie, name, incarnation),
+        ChildSpec(id="undertaker", start=undertaker, restart="transient"),
+    ]
+    if say is not None:
+        # First up and last down, so that it tells of all; never restarted, since a display must not bring a node down.
+        console = partial(Console.start_link, say, name=CONSOLE)
+        specs.insert(0, ChildSpec(id="console", start=console, restart="temporary", shutdown=1.0))
     if config.app is not None and config.workers:
         start = partial(_start_pool, config, name, incarnation)
         specs.append(ChildSpec(id="pool default", start=start, type="supervisor"))
@@ -158,7 +175,7 @@ def _start_pool(config: NodeConfig, name: str, incarnation: str) -> Pid:
     """
     if tombstone.path_of(config.place, incarnation).exists():
         for death in deaths_in(config.place, name):
-            cast("queue_server", death)
+            cast("queue_server", (death,))
         incarnation = new_incarnation()
         logger.warning("the lease ran out and the warden ended what ran; going on as incarnation %s", incarnation)
     return pool_tree(_pool_config(config, name, incarnation)).start()
@@ -175,6 +192,8 @@ def _pool_config(config: NodeConfig, name: str, incarnation: str) -> PoolConfig:
         size=config.workers,
         app=config.app,
         path=config.path,
+        # What a handler submits goes to its own node, whatever the shell that started the node talks to.
+        environment={"OTPQ_NODE": str(config.name), "OTPQ_COOKIE_FILE": str(config.cookie.absolute())},
         grace=config.grace,
         lease=config.lease,
         beat=min(1.0, config.lease / 5),

@@ -1,4 +1,4 @@
-"""What earlier incarnations of this node left in its directory: proof of their death, and what they had started."""
+"""What earlier incarnations of this node left in its directory: proof of their deaths, and what they had started."""
 
 from __future__ import annotations
 
@@ -7,13 +7,16 @@ import os
 import re
 import time
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from otpq.core.events import NodeLost
 from otpq.worker import tombstone
 from otpq.worker.blackboard import Blackboard, BlackboardError
 from otpq.worker.descendants import marked
 from otpq.worker.spawn import MARK
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
 
 __all__ = ["deaths_in", "new_incarnation", "remove_leftovers"]
 
@@ -30,27 +33,28 @@ def new_incarnation() -> str:
     return f"{int(time.time() * 1000):012x}{os.urandom(4).hex()}"
 
 
-def deaths_in(directory: Path, node: str) -> tuple[NodeLost, ...]:
+def deaths_in(directory: Path, node: str, known: Collection[str] = ()) -> tuple[NodeLost, ...]:
     """The proven deaths of earlier incarnations of `node`, each with the tasks that its blackboards name as started.
 
     Proven is what has a tombstone: its warden wrote it after the last child had ended. The leases of any other incarnation
-    end by their term.
+    end by their term. Incarnations that are `known` are passed over.
     """
+    stones = tombstone.find(directory, node, known)
+    boards = sorted(directory.glob("*.blackboard")) if stones else []
     return tuple(
         NodeLost(
             node=node,
             incarnation=stone.incarnation,
-            started=_started(directory, stone.incarnation),
+            started=_started([board for board in boards if stone.incarnation in board.name]),
             fenced=stone.reason == "lease",  # the warden ended it, through no fault of what ran
             is_complete=False,  # what had ended before its result was committed is on no blackboard
         )
-        for stone in tombstone.find(directory, node)
+        for stone in stones
     )
 
 
-def _started(directory: Path, incarnation: str) -> frozenset[int] | None:
+def _started(boards: list[Path]) -> frozenset[int] | None:
     """The tasks that were started and not seen to end; None where no blackboard is left to ask."""
-    boards = sorted(directory.glob(f"*{incarnation}*.blackboard"))
     if not boards:
         return None
     started: set[int] = set()

@@ -169,7 +169,8 @@ class Answers:
 
 def _single(effect: ef.Reply) -> wire.FromServer:
     if effect.answer == "not_found":
-        return wire.Failed(effect.request, "not_found", "there is no such task")
+        facts: dict[str, str | int | float] = {} if effect.id is None else {"id": effect.id.hex()}
+        return wire.Failed(effect.request, "not_found", "there is no such task", facts=facts)
     return queries.answer(effect.request, effect.answer)
 
 

@@ -1,9 +1,9 @@
-"""What the actors of a node say to the queue server, beside the core's own events."""
+"""What the actors of a node and the queue server say to each other, beside the core's own events and effects."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -12,7 +12,18 @@ if TYPE_CHECKING:
     from otpq.otp import Pid
     from otpq.queue.looking import Inquiry
 
-__all__ = ["Asked", "Beat", "Beaten", "EndedTasks", "Holders", "OpenPool", "PoolFacts", "ReaderUp"]
+__all__ = [
+    "Asked",
+    "Beat",
+    "Beaten",
+    "EndedTasks",
+    "Holders",
+    "OpenPool",
+    "PoolFacts",
+    "ReaderUp",
+    "RunEnd",
+    "RunsEnded",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,3 +86,31 @@ class Beaten:
     """The queue server has heard the `Beat` sent then: from then on the node's leases last one term."""
 
     sent_ns: int
+
+
+class RunEnd(NamedTuple):
+    """What an onlooker is told of a run that ended, or of a task that did without one. Cheap to make: one a task."""
+
+    id: bytes
+    name: str
+    state: str
+    """The task's, now: succeeded, failed, cancelled, expired or retrying."""
+    attempt: int
+    began: float | None
+    """None if nothing ran, or nobody can tell when."""
+    ended: float
+    due: float
+    """When a task that is retrying will run again."""
+    reason: str | None
+    error: bytes | None
+    """MessagePack [type, message, traceback]."""
+    ran: bytes | None
+    """MessagePack [node, incarnation, worker, pid]."""
+
+
+class RunsEnded(NamedTuple):
+    """All that ended in one step of the queue server."""
+
+    runs: list[RunEnd]
+    missed: int
+    """How many were not told before this, since the onlooker's mailbox was full."""

@@ -89,7 +89,7 @@ class Pruner(GenServer):
             return self._every
         over = tuple((task.id, task.finished) for task in page.found if self._retention.is_over(task, now))
         if over:
-            cast(self._queue_server, ev.Prune(tasks=over))
+            cast(self._queue_server, (ev.Prune(tasks=over),))
         self._after = page.next
         if page.next is None:
             return max(self._every, SHARE * (time.monotonic() - self._walk_begun))

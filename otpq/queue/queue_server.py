@@ -33,6 +33,7 @@ from otpq.queue.inbox import Arrived, PolledInbox
 from otpq.queue.looking import PATIENCE, look
 from otpq.queue.lookups import LOOK, Lookups
 from otpq.queue.messages import Beat, Beaten, EndedTasks, Holders, OpenPool, PoolFacts, ReaderUp
+from otpq.queue.onlooker import Onlooker
 from otpq.queue.turns import Answered
 from otpq.store.errors import CommitRefused, CommitUnknown, StaleEpoch
 from otpq.wire import messages as wire
@@ -104,6 +105,7 @@ class QueueServer(GenServer):
         self._inbox.attend(self._listener)
         self.own(self._inbox.close)
         self._clients = Clients(node, incarnation, self._epoch)
+        self._onlooker = Onlooker(self.registry)
         self._pools: dict[str, Pid] = {}
         self._sessions: dict[Any, str] = {}
         self._queue: deque[ev.Event] = deque(lost)
@@ -151,8 +153,9 @@ class QueueServer(GenServer):
         match message:
             case Arrived(peer, data):
                 self._arrived(peer, data)
-            case Cast(request):
-                self._hear(request)
+            case Cast(told):
+                for each in told:
+                    self._hear(each)
             case Call(request, caller):
                 self._answer(request, caller)
             case Down(ref=ref):
@@ -261,14 +264,35 @@ class QueueServer(GenServer):
         return events
 
     def _carry_out(self, effects: list[ef.Effect]) -> None:
-        begin = 0
-        if effects and isinstance(effects[0], ef.Persist):
-            hit("commit.before")
-            self._commit(effects[0].changes)
-            hit("commit.after")
-            self._commits += 1
-            begin = 1
-        self._send_all(effects[begin:])
+        """In their order: the commit, what clients hear, what pools hear.
+
+        A pool that wakes up takes the interpreter from us, and a client who waits would wait for that too.
+        """
+        to_pools: dict[str, list[ef.Effect]] = {}
+        for effect in effects:
+            match effect:
+                case ef.Persist(changes):
+                    self._persist(changes)
+                case ef.Accepted():
+                    self._send_accepted(effect)
+                case ef.Outcome():
+                    self._clients.ended(effect.tasks)
+                    self._onlooker.tell(effect)
+                case ef.Refused():
+                    self._send_refused(effect)
+                case ef.Reply():
+                    self._send_reply(effect)
+                case _:
+                    to_pools.setdefault(effect.session, []).append(effect)
+        self._send_outbox()
+        for session, told in to_pools.items():
+            self._tell_pool(session, told)
+
+    def _persist(self, changes: Changes) -> None:
+        hit("commit.before")
+        self._commit(changes)
+        hit("commit.after")
+        self._commits += 1
 
     def _commit(self, changes: Changes) -> None:
         try:
@@ -277,10 +301,16 @@ class QueueServer(GenServer):
             if not self._was_committed(unknown):
                 raise
 
-    def _send_all(self, effects: Sequence[ef.Effect]) -> None:
-        for effect in effects:
-            _SEND[type(effect)](self, effect)
-        self._send_outbox()
+    def _tell_pool(self, session: str, effects: list[ef.Effect]) -> None:
+        pool = self._pools.get(session)
+        if pool is None:
+            return
+        is_dispatch = any(isinstance(effect, ef.Dispatch) for effect in effects)
+        if is_dispatch:
+            hit("dispatch.before")
+        cast(pool, tuple(effects))
+        if is_dispatch:
+            hit("dispatch.after")
 
     def _send_outbox(self) -> None:
         outbox, self._clients.outbox = self._clients.outbox, []
@@ -337,9 +367,8 @@ class QueueServer(GenServer):
         logger.warning("the store works again")
         self._degraded = None
         for session, pool in self._pools.items():
-            cast(
-                pool, ef.UnknownSession(session=session)
-            )  # they open anew, and send their results again: these come first
+            # They open anew, and send their results again: these come first.
+            cast(pool, (ef.UnknownSession(session=session),))
         return True
 
     def _refuse(self, events: Sequence[ev.Submit], text: str) -> None:
@@ -442,32 +471,6 @@ class QueueServer(GenServer):
     def _send_reply(self, effect: ef.Reply) -> None:
         self._answers.replied(effect)
 
-    def _send_outcome(self, effect: ef.Outcome) -> None:
-        self._clients.ended(effect.tasks)
-
-    def _send_to_pool(self, effect: Any) -> None:
-        pool = self._pools.get(effect.session)
-        if pool is not None:
-            cast(pool, effect)
-
-    def _send_dispatch(self, effect: ef.Dispatch) -> None:
-        hit("dispatch.before")
-        self._send_to_pool(effect)
-        hit("dispatch.after")
-
-
-_SEND: Final[dict[type, Callable[[QueueServer, Any], None]]] = {
-    ef.Accepted: QueueServer._send_accepted,  # noqa: SLF001 - a table of its own methods
-    ef.Refused: QueueServer._send_refused,  # noqa: SLF001
-    ef.Reply: QueueServer._send_reply,  # noqa: SLF001
-    ef.Outcome: QueueServer._send_outcome,  # noqa: SLF001
-    ef.Dispatch: QueueServer._send_dispatch,  # noqa: SLF001
-    ef.Committed: QueueServer._send_to_pool,  # noqa: SLF001
-    ef.Stale: QueueServer._send_to_pool,  # noqa: SLF001
-    ef.TakeBack: QueueServer._send_to_pool,  # noqa: SLF001
-    ef.CancelRunning: QueueServer._send_to_pool,  # noqa: SLF001
-    ef.UnknownSession: QueueServer._send_to_pool,  # noqa: SLF001
-}
 
 _HEAR: Final[dict[type, Callable[[QueueServer, bytes, bytes, Any], None]]] = {
     wire.Submit: QueueServer._hear_submit,  # noqa: SLF001 - a table of its own methods

@@ -45,7 +45,7 @@ class Reader(GenServer):
         self._at_work: ReaderProcess | None = None
         self._turns = Turns()
         self.own(self._let_go)
-        cast(queue_server, ReaderUp(self.pid))
+        cast(queue_server, (ReaderUp(self.pid),))
 
     def handle_cast(self, request: Any) -> None:
         """Take a question; the looks follow, each as a message of its own, so that later questions get in between."""
@@ -58,7 +58,7 @@ class Reader(GenServer):
         """Take one look."""
         answered = self._turns.step(self._look)
         if answered is not None:
-            cast(self._queue_server, answered)
+            cast(self._queue_server, (answered,))
         if self._turns:
             send(self_pid(), _NEXT)
 

@@ -34,7 +34,7 @@ class Problem(msgspec.Struct, frozen=True):
     """One thing that is wrong, worded for a human."""
 
     kind: str
-    """The check that found it: `unreadable`, `file`, `schema`, `states`, `seqs`, `unique`, `counts`, `leases`, `payloads` or
+    """The check that found it: `unreadable`, `file`, `schema`, `states`, `lanes`, `seqs`, `unique`, `counts`, `leases`, `payloads` or
     `blobs`."""
     text: str
 
@@ -112,6 +112,11 @@ def _states(db: apsw.Connection) -> Iterator[str]:
         yield f"task {seq} is {state} but does not say when it finished"
 
 
+def _lanes(db: apsw.Connection) -> Iterator[str]:
+    for seq, lane in db.execute("SELECT seq, lane FROM tasks WHERE lane NOT IN (SELECT lane FROM lanes)"):
+        yield f"task {seq} stands in lane {lane}, which does not exist: no list shows it, and it never runs"
+
+
 def _seqs(db: apsw.Connection) -> Iterator[str]:
     for seq, next_seq in db.execute("SELECT seq, next_seq FROM tasks, store WHERE seq >= next_seq"):
         yield f"task {seq} has a number that was never given: the next would be {next_seq}, and would be given twice"
@@ -134,7 +139,10 @@ def _unique(db: apsw.Connection) -> Iterator[str]:
 def _counts(db: apsw.Connection) -> Iterator[str]:
     kept = {(queue, state): tasks for queue, state, tasks in db.execute("SELECT queue, state, tasks FROM counts")}
     rows = {
-        (queue, state): n for queue, state, n in db.execute("SELECT queue, state, count(*) FROM tasks GROUP BY 1, 2")
+        (queue, state): n
+        for queue, state, n in db.execute(
+            "SELECT queue, state, count(*) FROM tasks JOIN lanes USING (lane) GROUP BY 1, 2"
+        )
     }
     for queue, state in sorted(kept.keys() | rows.keys()):
         says, has = kept.get((queue, state), 0), rows.get((queue, state), 0)
@@ -189,6 +197,7 @@ def _blobs(db: apsw.Connection) -> Iterator[str]:
 
 _CHECKS: Final[dict[str, Callable[[apsw.Connection], Iterator[str]]]] = {
     "states": _states,
+    "lanes": _lanes,
     "seqs": _seqs,
     "unique": _unique,
     "counts": _counts,

@@ -14,7 +14,7 @@ import apsw
 import msgspec
 from msgspec.structs import astuple
 
-from otpq.core.records import LaneId, LaneSummary, Loaded, Recovered
+from otpq.core.records import LaneId, LaneSummary, Loaded, Recovered, Success
 from otpq.store.errors import (
     CommitRefused,
     CommitUnknown,
@@ -24,9 +24,11 @@ from otpq.store.errors import (
     StoreTaken,
 )
 from otpq.store.queries import load_queries
+from otpq.store.several import several
 from otpq.store.sqlite_errors import refused_at_commit, refused_before_commit, translated
+from otpq.store.sqlite_lanes import LaneNumbers
 from otpq.store.sqlite_reader import SqliteReader
-from otpq.store.sqlite_rows import insert_values, lease_rows, lease_values, task_rows
+from otpq.store.sqlite_rows import Inserts, lease_rows, lease_values, success_values, task_rows
 from otpq.store.sqlite_schema import migrate
 
 if TYPE_CHECKING:
@@ -34,12 +36,15 @@ if TYPE_CHECKING:
 
     from apsw import SQLiteValues
 
-    from otpq.core.records import Changes, Needs, TaskRow
+    from otpq.core.records import Changes, LeaseRow, Needs, TaskRow
+    from otpq.store.errors import RefusedBecause
     from otpq.store.sqlite_place import Place
 
 __all__ = ["SqliteStore"]
 
 _SQL: Final = load_queries("sqlite")
+_NEW_WIDTH: Final = 14
+_SUCCESS_WIDTH: Final = len(Success.__struct_fields__)
 _NO_ROW: Final = "its row about itself is missing"
 
 
@@ -51,6 +56,7 @@ class SqliteStore:
         self._db: apsw.Connection | None = None
         self._release: Callable[[], None] | None = None
         self._epoch = 0
+        self._lanes = LaneNumbers()
         self._in_doubt = False
         """A COMMIT was begun and its end not seen."""
 
@@ -98,18 +104,12 @@ class SqliteStore:
         try:
             db.execute("BEGIN IMMEDIATE")
             number = self._write(db, changes)
-        except apsw.Error as error:
-            self._roll_back(db)
-            raise CommitRefused(refused_before_commit(error), str(error)) from error
-        except StoreDamaged as error:
-            self._roll_back(db)
-            raise CommitRefused("damaged", str(error)) from error
-        except (TypeError, ValueError, OverflowError) as error:  # from the driver: an int of 65 bits, half a surrogate
-            self._roll_back(db)
-            raise CommitRefused("value", str(error)) from error
-        except BaseException:
-            self._roll_back(db)
-            raise
+        except BaseException as error:
+            self._abandon(db)
+            because = _why_refused(error)
+            if because is None:
+                raise
+            raise CommitRefused(because, str(error)) from error
         self._finish(db, number)
 
     def last_commit(self) -> int:
@@ -172,43 +172,66 @@ class SqliteStore:
         if number is None:
             raise self._stale(db)
         if changes.inserts:
-            rows, payloads = insert_values(changes.inserts)
-            db.executemany(_SQL["insert_task"], rows)
-            if payloads:
-                db.executemany(_SQL["insert_payload"], payloads)
+            self._insert(db, changes.inserts)
         if changes.updates:
             self._change_each(db, "update_task", [astuple(update) for update in changes.updates])
+        if changes.successes:
+            self._succeed(db, changes.successes)
         if changes.deletes:
             seqs: list[SQLiteValues] = [(seq,) for seq in changes.deletes]
             self._change_each(db, "delete_task", seqs)
             db.executemany(_SQL["delete_payload"], seqs)
-        if changes.leases:
-            open_leases = [lease_values(lease) for lease in changes.leases if lease.open]
-            db.executemany(_SQL["put_lease"], open_leases)
-            db.executemany(_SQL["delete_lease"], [(lease.lease,) for lease in changes.leases if not lease.open])
-        if changes.counts:
-            # Not one upsert: SQLite checks "tasks >= 0" against the difference, before it sees that there is a row.
-            db.executemany(_SQL["start_count"], list(changes.counts))
-            db.executemany(_SQL["add_count"], [(*key, difference) for key, difference in changes.counts.items()])
-        if changes.settings:
-            kept: list[SQLiteValues] = [item for item in changes.settings.items() if item[1] is not None]
-            db.executemany(_SQL["put_setting"], kept)
-            db.executemany(
-                _SQL["delete_setting"], [(name,) for name, value in changes.settings.items() if value is None]
-            )
+        self._put_leases(db, changes.leases)
+        for key, difference in changes.counts.items():
+            self._count(db, key, difference)
+        for name, value in changes.settings.items():
+            if value is None:
+                db.execute(_SQL["delete_setting"], (name,))
+            else:
+                db.execute(_SQL["put_setting"], (name, value))
         if not db.in_transaction:
             raise CommitRefused("io", "SQLite rolled back without an error")
         return number
+
+    def _insert(self, db: apsw.Connection, tasks: list[TaskRow]) -> None:
+        inserts = Inserts(tasks, self._lanes.of(db, tasks))
+        for statement, values in several(_SQL["insert_new"], inserts.new, _NEW_WIDTH):
+            db.execute(statement, values)
+        if inserts.others:
+            db.executemany(_SQL["insert_task"], inserts.others)
+        if inserts.payloads:
+            db.executemany(_SQL["insert_payload"], inserts.payloads)
+
+    @staticmethod
+    def _put_leases(db: apsw.Connection, leases: Iterable[LeaseRow]) -> None:
+        for lease in leases:
+            if lease.open:
+                db.execute(_SQL["put_lease"], lease_values(lease))
+            else:
+                db.execute(_SQL["delete_lease"], (lease.lease,))
+
+    @staticmethod
+    def _count(db: apsw.Connection, key: tuple[str, str], difference: int) -> None:
+        # Not one upsert: SQLite checks "tasks >= 0" against the difference, before it sees that there is a row.
+        if difference > 0:
+            db.execute(_SQL["start_count"], key)
+        db.execute(_SQL["add_count"], (*key, difference))
+        if db.changes() != 1:
+            raise CommitRefused("constraint", f"add_count: none was kept for {key}")
+
+    @staticmethod
+    def _succeed(db: apsw.Connection, successes: list[Success]) -> None:
+        before = db.total_changes()
+        for statement, values in several(_SQL["succeed"], success_values(successes), _SUCCESS_WIDTH):
+            db.execute(statement, values)
+        _check_found("succeed", len(successes), db.total_changes() - before)
 
     @staticmethod
     def _change_each(db: apsw.Connection, query: str, rows: list[SQLiteValues]) -> None:
         """Run `query` for each of `rows`; refuse all unless each found its task."""
         before = db.total_changes()
         db.executemany(_SQL[query], rows)
-        found = db.total_changes() - before
-        if found != len(rows):
-            missing = len(rows) - found
-            raise CommitRefused("constraint", f"{query}: for {missing} of {len(rows)} there is no such task")
+        _check_found(query, len(rows), db.total_changes() - before)
 
     def _finish(self, db: apsw.Connection, number: int) -> None:
         """COMMIT."""
@@ -216,7 +239,7 @@ class SqliteStore:
         try:
             db.execute("COMMIT")
         except apsw.Error as error:
-            self._roll_back(db)
+            self._abandon(db)
             because = refused_at_commit(error)
             if because is None:
                 raise CommitUnknown(number, str(error)) from error
@@ -244,6 +267,11 @@ class SqliteStore:
             self._roll_back(db)
             raise
         self._in_doubt = False
+
+    def _abandon(self, db: apsw.Connection) -> None:
+        """Take back a transaction, and what was remembered of it."""
+        self._roll_back(db)
+        self._lanes.forget()
 
     @staticmethod
     def _roll_back(db: apsw.Connection) -> None:
@@ -285,3 +313,21 @@ class SqliteStore:
     @staticmethod
     def _tasks(db: apsw.Connection, query: str, asked: list[SQLiteValues]) -> Iterable[TaskRow]:
         return task_rows(db.executemany(_SQL[query], asked)) if asked else ()
+
+
+def _why_refused(error: BaseException) -> RefusedBecause | None:
+    """What an error before COMMIT was about; None: it is not the database's."""
+    if isinstance(error, apsw.Error):
+        return refused_before_commit(error)
+    if isinstance(error, StoreDamaged):
+        return "damaged"
+    if isinstance(
+        error, TypeError | ValueError | OverflowError
+    ):  # from the driver: an int of 65 bits, half a surrogate
+        return "value"
+    return None
+
+
+def _check_found(query: str, wanted: int, found: int) -> None:
+    if found != wanted:
+        raise CommitRefused("constraint", f"{query}: for {wanted - found} of {wanted} there is no such task")

@@ -6,20 +6,22 @@ from itertools import starmap
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
-from msgspec.structs import astuple
 
-from otpq.core.records import LeaseRow, TaskRow
+from otpq.core.records import LeaseRow, Success, TaskRow
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
     from apsw import SQLiteValues
 
-__all__ = ["INLINE", "insert_values", "lease_rows", "lease_values", "task_rows"]
+__all__ = ["INLINE", "Inserts", "lease_rows", "lease_values", "success_values", "task_rows"]
 
 INLINE: Final = 2_000
 """Bytes of payload that lie in the task's own row. Above, finishing a task would write them again (measured: equal at
 1,000, half the price at 2,000, a fortieth at 100,000)."""
+
+_UNTOUCHED: Final = (0, 0, None, None, None, None, None, None, b"")
+"""What the table itself gives a task to which nothing has happened."""
 
 _encode: Final = msgspec.msgpack.Encoder().encode
 _decode_seqs: Final = msgspec.msgpack.Decoder(tuple[int, ...]).decode
@@ -30,17 +32,51 @@ def task_rows(rows: Iterable[tuple[Any, ...]]) -> list[TaskRow]:
     return list(starmap(TaskRow, rows))  # the table is STRICT: its types are those of the fields
 
 
-def insert_values(tasks: list[TaskRow]) -> tuple[list[SQLiteValues], list[SQLiteValues]]:
-    """What to insert for `tasks`: rows of tasks, and rows of the payloads that do not lie in them."""
-    rows: list[SQLiteValues] = []
-    payloads: list[SQLiteValues] = []
-    for task in tasks:
-        if len(task.payload) > INLINE:
-            payloads.append((task.seq, task.payload))
-            rows.append(astuple(msgspec.structs.replace(task, payload=None)))
-        else:
-            rows.append(astuple(task))
-    return rows, payloads
+class Inserts:
+    """What to insert for `tasks`, which stand in `lanes`: the values of new ones, in one line; rows of others; payloads that lie apart."""
+
+    __slots__ = ("new", "others", "payloads")
+
+    def __init__(self, tasks: Sequence[TaskRow], lanes: Sequence[int]) -> None:
+        self.new: list[Any] = []
+        self.others: list[SQLiteValues] = []
+        self.payloads: list[SQLiteValues] = []
+        for task, lane in zip(tasks, lanes, strict=True):
+            payload: bytes | None = task.payload
+            if len(task.payload) > INLINE:
+                self.payloads.append((task.seq, payload))
+                payload = None
+            head = (
+                task.seq,
+                task.id,
+                task.state,
+                lane,
+                task.due,
+                task.expires,
+                task.created,
+                task.updated,
+                task.key,
+                task.parent,
+                task.tags,
+                task.title,
+                task.options,
+                payload,
+            )
+            tail = (
+                task.attempt,
+                task.interruptions,
+                task.started,
+                task.finished,
+                task.reason,
+                task.ran,
+                task.result,
+                task.error,
+                task.history,
+            )
+            if tail == _UNTOUCHED:
+                self.new += head
+            else:
+                self.others.append(head + tail)
 
 
 def lease_rows(rows: Iterable[tuple[Any, ...]]) -> list[LeaseRow]:
@@ -67,3 +103,11 @@ def lease_values(lease: LeaseRow) -> SQLiteValues:
         _encode(lease.open),
         lease.alone,
     )
+
+
+def success_values(successes: Iterable[Success]) -> list[Any]:
+    """The values of `successes`, in one line."""
+    values: list[Any] = []
+    for each in successes:
+        values += (each.seq, each.updated, each.attempt, each.started, each.finished, each.result, each.ran)
+    return values

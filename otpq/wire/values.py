@@ -58,6 +58,8 @@ _ADVICE: Final[dict[str, str]] = {
 # One for the process: `pack` of plain values runs no Python code, so the GIL keeps two threads apart.
 _pack: Final[Callable[[Any], bytes]] = msgpack.Packer(use_bin_type=True, datetime=True).pack
 
+_NOTHING: Final = _pack(((), {}))
+
 
 class BadValue(UsageError, TypeError):
     """A value cannot travel.
@@ -79,6 +81,8 @@ def pack_arguments(args: Sequence[Any], kwargs: Mapping[str, Any]) -> bytes:
     Raises:
         BadValue: A value among them cannot travel, or all together are larger than `MAX_PAYLOAD`.
     """
+    if not args and not kwargs:
+        return _NOTHING
     try:
         if _is_plain(args) and (not kwargs or (_KEYS.issuperset(map(type, kwargs)) and _is_plain(kwargs.values()))):
             return _checked_size("args", _pack((args, kwargs)))

@@ -5,6 +5,10 @@ from __future__ import annotations
 import contextlib
 import os
 import sys
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 __all__ = ["Waker"]
 
@@ -42,8 +46,9 @@ class Waker:
         # and no later one would write. One that comes before this line writes nothing, but what it put is there to be seen.
         self._is_set = False
 
-    def __del__(self) -> None:
+    def __del__(self, close: Callable[[int], None] = os.close) -> None:
+        # By its default, since at the end of the interpreter this module's names may be gone.
         # No `close`: another thread could be about to write, and the descriptor be another file's by then. Where nobody
         # holds this object any more, nobody writes.
         for fd in {self.fd, self._writer}:
-            os.close(fd)
+            close(fd)

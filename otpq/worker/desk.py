@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Final
 from otpq.core.events import Demand, HandedBack, Results
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Collection, Iterable, Sequence
 
     from otpq.core.effects import Dispatch
     from otpq.core.events import Result
@@ -63,7 +63,10 @@ class Desk:
         self._over: dict[int, None] = {}
         self._ghosts: set[int] = set()
         """Leases that are over here and open at the queue server: to be held for one demand, and then no more."""
-        self._said: Demand | None = None
+        self._asked = 0
+        """As said last."""
+        self._has_news = False
+        """Whether the core is to hear what is held: something of it vanished, or came although it was over."""
         self._outbox: list[Results | HandedBack] = []
 
     # --- the workers ------------------------------------------------------------------------------------------------
@@ -100,6 +103,7 @@ class Desk:
             return None
         if id in self._over:
             self._ghosts.add(id)
+            self._has_news = True
             return None
         slot = None if self.is_closed else min(self._loads, key=lambda each: len(self._loads[each]), default=None)
         lease = self._leases[id] = _Lease(id, slot, jobs)
@@ -112,9 +116,12 @@ class Desk:
     def done(self, id: int, results: Sequence[Result]) -> None:
         """Keep results. Those of tasks that are not open (any more) are a zombie's, and dropped."""
         lease = self._leases.get(id)
-        fresh = [] if lease is None else [each for each in results if lease.open.pop(each.seq, None) is not None]
-        if lease is not None and fresh:
-            lease.kept.update((each.seq, each) for each in fresh)
+        if lease is None:
+            return
+        open_ = lease.open
+        fresh = [each for each in results if open_.pop(each.seq, None) is not None]
+        if fresh:
+            lease.kept.update({each.seq: each for each in fresh})
             self._outbox.append(Results(session=self.session, lease=id, results=fresh))
             self._settle(lease)
 
@@ -133,15 +140,16 @@ class Desk:
         if lease is not None:
             for seq in seqs:
                 lease.open.pop(seq, None)
+            self._has_news = True
             self._settle(lease)
 
-    def committed(self, id: int, seqs: Iterable[int]) -> None:
+    def committed(self, id: int, seqs: Collection[int]) -> None:
         """What became of these is durable."""
         lease = self._leases.get(id)
         if lease is not None:
             for seq in seqs:
                 lease.kept.pop(seq, None)
-                lease.returned.discard(seq)
+            lease.returned.difference_update(seqs)
             self._settle(lease)
 
     def stale(self, id: int, seqs: Sequence[int] = ()) -> tuple[int, ...]:
@@ -183,21 +191,20 @@ class Desk:
         return again
 
     def demand(self, *, again: bool = False) -> Demand | None:
-        """What the pool asks for, if that is not what it said last, or `again`. Nothing once it is closed."""
+        """What the pool asks for, if it asks for more than it said last, has news, or `again`. Nothing once it is closed.
+
+        That a batch has arrived, or is over, is no news: the next demand says so too.
+        """
         if self.is_closed:
             return None
         wanted = sum(max(0, BATCHES - len(load)) for load in self._loads.values())
-        demand = Demand(
-            session=self.session,
-            asked=self._received + wanted,
-            received=self._received,
-            held=(*self._leases, *self._ghosts),
-        )
-        self._ghosts.clear()
-        if demand == self._said and not again:
+        asked = self._received + wanted
+        if asked == self._asked and not (again or self._has_news):
             return None
-        self._said = demand
-        return demand
+        held = (*self._leases, *self._ghosts)
+        self._asked, self._has_news = asked, False
+        self._ghosts.clear()
+        return Demand(session=self.session, asked=asked, received=self._received, held=held)
 
     # --- looking in -------------------------------------------------------------------------------------------------
 

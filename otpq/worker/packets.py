@@ -6,7 +6,7 @@ To the child, one *packet* for each task or millisecond of work (`task_pipe.py` 
     item    = [seq, id, name, attempt, options, payload]
               int, 16 bytes, str, int, bytes (MessagePack map), bytes (MessagePack [args, kwargs])
 
-An item is packed once, by the queue server, and joined into packets as bytes; only the child opens it.
+Arguments and options are bytes inside, passed on as they came; only the child opens them.
 
 On a stream of frames (`frames.py`), first one frame to the child, `Greeting`, then frames from it:
 
@@ -38,7 +38,6 @@ __all__ = [
     "Item",
     "Outcome",
     "Packet",
-    "pack_item",
     "pack_packet",
     "pack_results",
     "unpack_packet",
@@ -97,15 +96,9 @@ class Greeting(NamedTuple):
         return cls(**{name: value for name, value in fields.items() if name in cls._fields})
 
 
-def pack_item(item: Item) -> bytes:
-    """One item, as the queue server keeps and sends it."""
-    return bytes(msgpack.packb(item))
-
-
-def pack_packet(lease: int, items: Sequence[bytes]) -> bytes:
-    """A packet of items that are packed already: a header and a join, about 0.1 us an item."""
-    packer = msgpack.Packer()
-    return b"".join((packer.pack_array_header(2), packer.pack(lease), packer.pack_array_header(len(items)), *items))
+def pack_packet(lease: int, items: Sequence[Sequence[Any]]) -> bytes:
+    """A packet of items."""
+    return bytes(msgpack.packb((lease, items)))
 
 
 FINISH = pack_packet(0, [])

@@ -179,8 +179,11 @@ class Pool(GenServer):
                 self._seat(slot, pid)
             case ChildReady() | ChildGone():
                 self._note_child(said)
+            case tuple():
+                for effect in said:
+                    self._obey(effect)
             case _:
-                self._obey(said)
+                logger.warning("%r drops %r", self.pid, said)
 
     def _obey(self, effect: Any) -> None:
         desk = self._desk
@@ -250,8 +253,7 @@ class Pool(GenServer):
         opened = SessionOpened(
             session=config.session, node=config.node, incarnation=config.incarnation, queues=config.queues
         )
-        self._tell(OpenPool(self.pid, opened))
-        self._tell(self._sign_of_life())
+        self._tell(OpenPool(self.pid, opened), self._sign_of_life())
         self._must_repeat = True
         self._shown = frozenset()
 
@@ -263,29 +265,28 @@ class Pool(GenServer):
         said += self._desk.repeat() if is_anew else self._desk.flush()
         if is_anew and self._desk.is_closed:
             said.append(SessionClosed(session=self._config.session))
-        for each in said:
-            self._tell(each)
+        if said:
+            self._tell(*said)
         if self._surplus is None and (surplus := self._desk.surplus()):
             self._surplus = frozenset(surplus)
             send_after(_BALANCE_AFTER, self.pid, _Timer.BALANCE)
         if self._drainers is not None:
             self._end_drain()
 
-    def _tell(self, event: object) -> None:
+    def _tell(self, *events: object) -> None:
+        """Tell the queue server, all at once: it is to take one step for them, not one for each."""
         if self._queue is None:
             return  # what matters is kept, and said again when there is a queue server
         try:
-            cast(self._queue, event)
+            cast(self._queue, events)
         except MailboxFull:
             self._must_repeat = True
 
     def _beat(self) -> None:
         send_after(self._config.beat, self.pid, _Timer.BEAT)
-        self._tell(self._sign_of_life())
-        self._tell(PoolFacts(self._config.session, self._workers()))
+        said: list[object] = [self._sign_of_life(), PoolFacts(self._config.session, self._workers())]
         demand = self._desk.demand(again=True)  # absolute: it makes good what was lost
-        if demand is not None:
-            self._tell(demand)
+        self._tell(*said, *([] if demand is None else [demand]))
 
     def _sign_of_life(self) -> Beat:
         event = Heartbeat(node=self._config.node, incarnation=self._config.incarnation)
@@ -297,7 +298,7 @@ class Pool(GenServer):
         jobs = jobs_of(dispatch.rows)
         slot = self._desk.take(dispatch, jobs)
         if slot is not None:
-            self._order(slot, Work(dispatch.lease, jobs))
+            self._order(slot, Work(dispatch.lease, jobs, dispatch.packet))
             self._show_later()
 
     def _take_answers(self, answers: Answers) -> None:

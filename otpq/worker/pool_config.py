@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path  # noqa: TC003 - part of what a reader of the class sees at run time
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 __all__ = ["PoolConfig"]
 
@@ -24,6 +28,8 @@ class PoolConfig:
     queues: tuple[str, ...] = ("default",)
     path: tuple[str, ...] = ()
     """What goes first into the children's `sys.path`."""
+    environment: Mapping[str, str] = field(default_factory=dict)
+    """What children have in their environment beside the node's own."""
     grace: float = 30.0
     """Seconds that running tasks have to end in a drain, unless it says otherwise."""
     silence: float = 5.0

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from otpq.worker.deadline import boottime_ns
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
     from pathlib import Path
 
 __all__ = ["Tombstone", "find", "path_of", "read", "write"]
@@ -76,7 +77,8 @@ def read(path: Path) -> Tombstone:
         raise ValueError(f"{path} is no tombstone: {error}") from error
 
 
-def find(directory: Path, node: str) -> list[Tombstone]:
-    """The proven deaths of earlier incarnations of `node` in its directory, oldest first."""
-    stones = [read(path) for path in directory.glob(f"{_PREFIX}*")]
+def find(directory: Path, node: str, known: Collection[str] = ()) -> list[Tombstone]:
+    """The proven deaths of earlier incarnations of `node` in its directory, oldest first; those `known` are passed over."""
+    paths = directory.glob(f"{_PREFIX}*")
+    stones = [read(path) for path in paths if path.name.removeprefix(_PREFIX) not in known]
     return sorted((stone for stone in stones if stone.node == node), key=lambda stone: stone.at)

@@ -1,7 +1,7 @@
 """What stands in front of one child, as a value: jobs it was sent or is to be sent, and what their ends mean.
 
-Jobs wait as *chunks*, which become packets. A chunk is about a millisecond of work, since a batch is about twenty: what a
-child has not received can be taken back, and a packet is received whole.
+Jobs wait as *chunks*, which become packets. A chunk is about a millisecond of work, by what the core knows of the handlers:
+what a child has not received can be taken back, and a packet is received whole.
 
 A child runs what it receives in its order and answers in that order, and the blackboard counts the tasks that it began. So
 when it dies it is known exactly which jobs it had begun: as many of the first unanswered ones as the count is ahead of the
@@ -16,29 +16,28 @@ import time
 from collections import deque
 from dataclasses import dataclass, field
 from enum import Enum
-from itertools import islice
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 import msgspec
 
 from otpq.core.events import Cancelled, Discarded, Failed, Result, Succeeded
 from otpq.task import Reason
-from otpq.worker.packets import Outcome, pack_packet, unpack_packet
+from otpq.worker.packets import Outcome, unpack_packet
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
     from otpq.worker.blackboard import Entry, SlotView
     from otpq.worker.orders import Job
+    from otpq.worker.reports import Result as ChildResult
     from otpq.worker.reports import Results
 
 __all__ = ["Answered", "Cause", "Tray", "Verdict", "describe_exit", "pack_failure"]
 
-_CHUNKS: Final = 20
-"""Into how many packets a batch is cut at most, sizes permitting."""
-
 _CHUNK_BYTES: Final = 64 * 1024
 """A chunk is closed when it is this long, so that it travels in the socket itself."""
+
+_pack: Final = msgspec.msgpack.Encoder().encode
 
 _DEFAULT_LOOK: Final = 0.5
 _CLOSE_LOOK: Final = 0.02
@@ -79,11 +78,6 @@ class _Chunk(NamedTuple):
     jobs: list[Job]
 
 
-class _Held(NamedTuple):
-    job: Job
-    lease: int
-
-
 class _Death(NamedTuple):
     """The end of a child, in so far as its jobs care."""
 
@@ -113,30 +107,38 @@ class Tray:
     """The jobs of one child, from the moment they are given until they are answered for."""
 
     def __init__(self) -> None:
-        self._jobs: dict[int, _Held] = {}
+        self._leases: dict[int, dict[int, Job]] = {}
+        """The jobs that are not answered for, by lease and seq, in the order in which the child gets them."""
         self._waiting: deque[_Chunk] = deque()
-        self._sent: dict[int, None] = {}
-        """The jobs that the child has or will receive, in that order; those that were answered are gone."""
+        """Those that are still to be sent: the end of that order."""
         self._ran = 0
         """How many tasks the child ran, by its answers and, before its time, by the blackboard."""
         self._dooms: dict[int, _Doom] = {}
         self._shortest: float | None = None
 
     def __len__(self) -> int:
-        return len(self._jobs)
+        return sum(map(len, self._leases.values()))
+
+    def __bool__(self) -> bool:
+        return bool(self._leases)
 
     def __contains__(self, seq: int) -> bool:
-        return seq in self._jobs
+        return any(seq in jobs for jobs in self._leases.values())
+
+    def among(self, jobs: Iterable[Job]) -> set[int]:
+        """Which of `jobs` are here already, by their seqs."""
+        seqs = {job.seq for job in jobs}
+        return {seq for here in self._leases.values() for seq in here.keys() & seqs}
 
     # --- on their way to the child ----------------------------------------------------------------------------------
 
-    def give(self, lease: int, jobs: Sequence[Job]) -> None:
-        """Put a batch behind what is there."""
-        for job in jobs:
-            self._jobs[job.seq] = _Held(job, lease)
-            if job.timeout is not None and (self._shortest is None or job.timeout < self._shortest):
-                self._shortest = job.timeout
-        self._waiting.extend(_chunks(lease, jobs))
+    def give(self, lease: int, jobs: Sequence[Job], packet: int = 1) -> None:
+        """Put a batch behind what is there, to be sent `packet` jobs at a time, sizes permitting."""
+        self._leases.setdefault(lease, {}).update((job.seq, job) for job in jobs)
+        for timeout in {job.timeout for job in jobs}:
+            if timeout is not None and (self._shortest is None or timeout < self._shortest):
+                self._shortest = timeout
+        self._waiting.extend(_chunks(lease, jobs, packet))
 
     def begin(self, view: SlotView) -> None:
         """A new child is about to write where `view` was read."""
@@ -146,11 +148,9 @@ class Tray:
         """Send what can be sent now; `send` puts a packet in front of the child, False if there is no room."""
         while self._waiting:
             lease, jobs = self._waiting[0]
-            if not send(pack_packet(lease, [job.item for job in jobs])):
+            if not send(_pack((lease, [job.item for job in jobs]))):
                 return
             self._waiting.popleft()
-            for job in jobs:
-                self._sent[job.seq] = None
 
     def take_out(self, taken: Iterable[bytes], wanted: Callable[[int], bool]) -> dict[int, list[int]]:
         """Take out those of `wanted` that the child has not received; by lease. `pump` sends the others again.
@@ -160,17 +160,15 @@ class Tray:
             wanted: Whether a job is to be taken out, by its seq.
         """
         chunks = [self._chunk_of(packet) for packet in taken]
-        for job in (job for chunk in chunks for job in chunk.jobs):
-            self._sent.pop(job.seq, None)
         found: dict[int, list[int]] = {}
         left: deque[_Chunk] = deque()
         for lease, jobs in (*chunks, *self._waiting):
             out = [job.seq for job in jobs if wanted(job.seq)]
             if out:
                 found.setdefault(lease, []).extend(out)
-            for seq in out:
-                self._forget(seq)
-            rest = [job for job in jobs if job.seq in self._jobs]
+            self._forget(lease, out)
+            here = self._leases.get(lease, {})
+            rest = [job for job in jobs if job.seq in here]
             if rest:
                 left.append(_Chunk(lease, rest))
         self._waiting = left
@@ -178,50 +176,66 @@ class Tray:
 
     def _chunk_of(self, packet: bytes) -> _Chunk:
         lease, items = unpack_packet(packet)
-        return _Chunk(lease, [self._jobs[item.seq].job for item in items if item.seq in self._jobs])
+        jobs = self._leases.get(lease, {})
+        return _Chunk(lease, [jobs[item.seq] for item in items if item.seq in jobs])
 
     # --- its answers ------------------------------------------------------------------------------------------------
 
     def answered(self, report: Results, ran: bytes, handlers: Sequence[str]) -> Answered:
         """What a child's frame says, as the core's results. Tasks that are not in front of it are passed over."""
-        answer = Answered()
-        for result in report.results:
-            seq, outcome, value = result.seq, result.outcome, result.value
-            started, finished = result.started, result.finished
-            if outcome is not Outcome.RETURNED:
-                self._ran += 1
-            held = self._jobs.get(seq)
-            if held is None or held.lease != report.lease:
-                continue
-            if outcome is Outcome.SUCCEEDED:
-                answer.results.append(Succeeded(seq, value, started, finished, ran))
-            elif outcome is Outcome.RETURNED:
-                answer.returned.append(seq)
-            else:
-                if outcome is Outcome.NO_HANDLER:
-                    value = _no_handler(held.job.name, handlers)  # the child's word, made clearer
-                answer.failed += 1
-                answer.results.append(
-                    Failed(seq, Reason.ERROR.value, value, started, finished, ran, types=_types(value))
-                )
-            self._forget(seq)
+        jobs = self._leases.get(report.lease, {})
+        results, ok = report.results, Outcome.SUCCEEDED
+        self._ran += len(results)
+        if all(result.outcome is ok and result.seq in jobs for result in results):  # nearly always
+            answer = Answered([Succeeded(one.seq, one.value, one.started, one.finished, ran) for one in results])
+        else:
+            answer = Answered()
+            for result in results:
+                self._note(answer, result, ran, handlers, jobs.get(result.seq))
+        self._forget(report.lease, [result.seq for result in results])
         return answer
 
-    def _forget(self, seq: int) -> None:
-        del self._jobs[seq]
-        self._sent.pop(seq, None)
-        if self._dooms:
-            self._dooms.pop(seq, None)
-        if not self._jobs:
-            self._shortest = None
+    def _note(
+        self, answer: Answered, result: ChildResult, ran: bytes, handlers: Sequence[str], job: Job | None
+    ) -> None:
+        seq, outcome, value = result.seq, result.outcome, result.value
+        if outcome is Outcome.RETURNED:
+            self._ran -= 1
+        if job is None:
+            return
+        if outcome is Outcome.SUCCEEDED:
+            answer.results.append(Succeeded(seq, value, result.started, result.finished, ran))
+        elif outcome is Outcome.RETURNED:
+            answer.returned.append(seq)
+        else:
+            if outcome is Outcome.NO_HANDLER:
+                value = _no_handler(job.name, handlers)  # the child's word, made clearer
+            answer.failed += 1
+            reason = Reason.ERROR.value
+            answer.results.append(Failed(seq, reason, value, result.started, result.finished, ran, types=_types(value)))
+
+    def _forget(self, lease: int, seqs: Iterable[int]) -> None:
+        """Be done with these; those that are not here are passed over."""
+        jobs = self._leases.get(lease)
+        if jobs is None:
+            return
+        for seq in seqs:
+            jobs.pop(seq, None)
+            if self._dooms:
+                self._dooms.pop(seq, None)
+        if not jobs:
+            del self._leases[lease]
+            if not self._leases:
+                self._shortest = None
 
     # --- limits -----------------------------------------------------------------------------------------------------
 
     def doom(self, seq: int, cause: Cause, at_ns: int) -> bool:
         """Have a job that the child has ended from `at_ns` (boottime) on; False if it is not in front of the child."""
-        if seq in self._jobs:
+        is_here = seq in self
+        if is_here:
             self._dooms[seq] = _Doom(cause, at_ns)
-        return seq in self._jobs
+        return is_here
 
     @property
     def look_every(self) -> float:
@@ -233,13 +247,13 @@ class Tray:
 
     def judge(self, running: Entry | None, now_ns: int) -> Verdict | None:
         """Whether what runs has to be ended, and why."""
-        held = None if running is None else self._jobs.get(running.seq)
-        if running is None or held is None:
+        job = None if running is None else self._leases.get(running.lease, {}).get(running.seq)
+        if running is None or job is None:
             return None
         doom = self._dooms.get(running.seq)
         if doom is not None and doom.at_ns <= now_ns:
             return Verdict(doom.cause, running.seq)
-        timeout = held.job.timeout
+        timeout = job.timeout
         if timeout is not None and now_ns - running.since_ns > timeout * 1e9:
             return Verdict(Cause.TIMEOUT, running.seq, f"it ran for more than {timeout:g} s")
         return None
@@ -258,17 +272,17 @@ class Tray:
         answers: dict[int, Answered] = {}
         death = _Death(verdict, words, ran)
         running = view.running
-        begun = set(islice(self._sent, max(0, view.begun - self._ran)))
-        for seq, (job, lease) in self._jobs.items():
-            answer = answers.setdefault(lease, Answered())
+        held = [(lease, job) for lease, jobs in self._leases.items() for job in jobs.values()]
+        begun = max(0, view.begun - self._ran)
+        for place, (lease, job) in enumerate(held):
+            seq, answer = job.seq, answers.setdefault(lease, Answered())
             if running is not None and (running.seq, running.lease) == (seq, lease):
                 self._blame(answer, job, running, death)
-            elif seq in begun:
+            elif place < begun:
                 answer.interrupted.append(seq)
             else:
                 answer.returned.append(seq)
-        self._jobs.clear()
-        self._sent.clear()
+        self._leases.clear()
         self._waiting.clear()
         self._dooms.clear()
         self._shortest = None
@@ -296,16 +310,15 @@ class Tray:
             answer.interrupted.append(job.seq)
 
 
-def _chunks(lease: int, jobs: Sequence[Job]) -> Iterable[_Chunk]:
-    share = -(-len(jobs) // _CHUNKS)
+def _chunks(lease: int, jobs: Sequence[Job], packet: int) -> Iterable[_Chunk]:
     chunk: list[Job] = []
     size = 0
     for job in jobs:
-        if chunk and (len(chunk) >= share or size + len(job.item) > _CHUNK_BYTES):
+        if chunk and (len(chunk) >= packet or size + job.size > _CHUNK_BYTES):
             yield _Chunk(lease, chunk)
             chunk, size = [], 0
         chunk.append(job)
-        size += len(job.item)
+        size += job.size
     if chunk:
         yield _Chunk(lease, chunk)
 

@@ -7,6 +7,7 @@ what touches the world: one thread that listens to the child, one timer that loo
 from __future__ import annotations
 
 import logging
+import os
 import sys
 import threading
 from dataclasses import dataclass
@@ -97,7 +98,10 @@ class Worker(GenServer):
         self._config = config
         self._slot = slot
         self._settings = ChildSettings(
-            app=config.app, label=f"otpq-child:{config.name}:{slot}", path=(*config.path, *sys.path)
+            app=config.app,
+            label=f"otpq-child:{config.name}:{slot}",
+            path=(*config.path, *sys.path),
+            env={**os.environ, **config.environment},
         )
         self._tray = Tray()
         self._link: ChildLink | None = None
@@ -121,8 +125,8 @@ class Worker(GenServer):
     def handle_cast(self, request: Any) -> None:
         """Do what the pool says."""
         match request:
-            case Work(lease, jobs):
-                self._take_work(lease, jobs)
+            case Work(lease, jobs, packet):
+                self._take_work(lease, jobs, packet)
             case TakeBackJobs(seqs):
                 self._take_back(set(seqs))
             case CancelJob():
@@ -141,18 +145,18 @@ class Worker(GenServer):
             case _:
                 logger.warning("%r drops %r", self.pid, request)
 
-    def _take_work(self, lease: int, jobs: list[Job]) -> None:
+    def _take_work(self, lease: int, jobs: list[Job], packet: int) -> None:
         # What is here already, under a lease that is stale, is about to be ended: it must not run beside itself.
         is_closed = not self._is_ready or self._is_finishing
-        refused = [job.seq for job in jobs if is_closed or job.seq in self._tray]
+        refused = {job.seq for job in jobs} if is_closed else self._tray.among(jobs)
         if refused:
-            self._answer(lease, Answered(returned=refused))
-            jobs = [] if is_closed else [job for job in jobs if job.seq not in self._tray]
+            self._answer(lease, Answered(returned=[job.seq for job in jobs if job.seq in refused]))
+            jobs = [job for job in jobs if job.seq not in refused]
         if not jobs:
             return
         if not self._tray:
             self._turn = -1  # its silence is counted from now on
-        self._tray.give(lease, jobs)
+        self._tray.give(lease, jobs, packet)
         self._pump()
         if self._timer is None or self._tray.look_every < self._looks_every:
             self._look_later()

@@ -63,6 +63,18 @@ class Stage:
             text=True,
         )
 
+    def program(self, file: str) -> subprocess.Popen[str]:
+        """Start a program in the home, and talk to it."""
+        return subprocess.Popen(  # noqa: S603 - a test's own program
+            [sys.executable, file],
+            env=self.environment,
+            cwd=self.home,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+
     def python(self, file: Path) -> subprocess.CompletedProcess[str]:
         """Run a program to its end."""
         return subprocess.run(  # noqa: S603 - our own program
@@ -75,8 +87,8 @@ class Stage:
             check=False,
         )
 
-    def connect(self) -> Client:
-        return connect(self.name, timeout=LONG, cookie_file=self.home / ".otpq" / "cookie")
+    def connect(self, cookie_file: Path | None = None) -> Client:
+        return connect(self.name, timeout=LONG, cookie_file=cookie_file or self.home / ".otpq" / "cookie")
 
     def close(self) -> None:
         for node in self._nodes:

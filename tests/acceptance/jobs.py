@@ -68,3 +68,22 @@ def marked(number: int, seconds: float) -> int:
 def die() -> None:
     """Take the child along."""
     os.kill(os.getpid(), signal.SIGKILL)
+
+
+@app.task(name="submit_add")
+def submit_add(a: int, b: int) -> str:
+    """Submit another task, wait for nothing, and give its id."""
+    return add.submit(a, b).id
+
+
+@app.task(name="asubmit_add")
+async def asubmit_add(a: int, b: int) -> str:
+    """The same from an event loop, by name."""
+    handle = await add.asubmit(a, b)
+    return handle.id
+
+
+@app.task(name="home")
+def home() -> list[str]:
+    """Where submissions of this child go."""
+    return [os.environ["OTPQ_NODE"], os.environ["OTPQ_COOKIE_FILE"]]

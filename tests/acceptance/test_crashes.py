@@ -143,6 +143,28 @@ def test_a_stopped_child_is_replaced_and_its_task_runs_again(stage: Stage) -> No
         assert handle.task().attempt == 2
 
 
+def test_a_node_that_is_back_before_its_old_warden_is_done_hears_of_that_later(stage: Stage) -> None:
+    node = stage.node("--workers", "1")
+    with stage.connect() as client:
+        handle = client.submit(Call("wait_for", ("gate",)))
+        while not (stage.home / "gate.begun").exists():
+            time.sleep(0.01)
+        wardens = wardens_of(node)
+        for process in wardens:
+            process.send_signal(signal.SIGSTOP)
+        try:
+            node.process.kill()  # not `node.kill`: its pipes stay open as long as those who were stopped
+            node.process.wait()
+            stage.node("--workers", "1")
+        finally:
+            for process in wardens:
+                process.send_signal(signal.SIGCONT)
+        (stage.home / "gate").touch()
+        (task,) = client.wait([handle], timeout=LONG)
+    # Had its lease come to its term, nobody could have said what had been started: an interruption, and no charge.
+    assert (task.result, task.attempt, task.interruptions) == ("gate", 2, 0)
+
+
 def test_a_stopped_node_goes_on_where_it_was(stage: Stage) -> None:
     node = stage.node("--workers", "2")
     with stage.connect() as client:

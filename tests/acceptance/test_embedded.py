@@ -6,13 +6,13 @@ import os
 import signal
 import subprocess
 import time
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from tests.acceptance.conftest import Stage
 
-ROOT = Path(__file__).parents[2]
 LONG = 60.0
 
 PROGRAM = """
@@ -85,17 +85,6 @@ def test_a_node_that_cannot_start_says_why(stage: Stage) -> None:
     )
     said = stage.python(program(stage, body))
     assert said.stdout == "3 True\n", said.stderr
-
-
-def test_the_examples_run(stage: Stage) -> None:
-    said = stage.python(ROOT / "examples" / "quickstart.py")
-    assert said.stdout.splitlines() == [
-        "add: 42",
-        "greet: Hello, world!",
-        "by name: Hello, you.",
-        "by map: 3",
-        "default: ['colour', 'size']",
-    ], said.stderr
 
 
 def test_the_demo_kills_and_loses_nothing(stage: Stage) -> None:

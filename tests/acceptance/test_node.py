@@ -43,10 +43,11 @@ def test_a_node_says_when_it_is_ready_and_commands_find_it(stage: Stage) -> None
     assert (said.returncode, said.stdout) == (0, "42\n"), said.stderr
     assert json.loads(stage.otpq("health", "--json").stdout)["ok"] is True
 
-    (task,) = json.loads(stage.otpq("list", "--json", "--state", "succeeded").stdout)
+    task = json.loads(stage.otpq("list", "--json", "--state", "succeeded").stdout)
     shown = stage.otpq("show", task["id"]).stdout
     assert "succeeded" in shown
     assert "queued -> running" in shown
+    assert "retries: 3" in shown
     assert json.loads(stage.otpq("counts", "--json").stdout)["default"]["succeeded"] == 1
     assert stage.otpq("cancel", task["id"]).stdout == "too_late\n"
     assert node.terminate() == 0
@@ -60,6 +61,8 @@ def test_commands_fail_with_one_line_and_the_right_exit_code(stage: Stage) -> No
     stage.node()
     unknown = stage.otpq("show", "0" * 32)
     assert (unknown.returncode, unknown.stderr) == (6, f"otpq: there is no task {'0' * 32!r}\n")
+    other_order = stage.otpq("cancel", "0" * 32)
+    assert (other_order.returncode, other_order.stderr) == (6, f"otpq: there is no task {'0' * 32!r}\n")
     failed = stage.otpq("submit", "fail", "no", "-o", "retries=0", "--wait")
     assert failed.returncode == 1
     assert failed.stderr.endswith("failed: error: ValueError: no\n")

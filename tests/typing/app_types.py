@@ -27,6 +27,9 @@ def plain() -> None:
     assert_type(add(1, 2), int)
     assert_type(add.submit(1, b=2).get(timeout=1.0), int)
     assert_type(add.options(delay=3).submit(1).get(), int)
+    handle: otpq.TaskHandle[int] = add.submit(1)
+    handle.then(lambda total: assert_type(total, int))
+    add.submit(1).then(len)  # type: ignore[arg-type]
     assert_type(add.s(1), Call)
     assert_type(any_map.submit({}).get(), None)
     add.submit("1")  # type: ignore[arg-type]

@@ -6,7 +6,6 @@ import logging
 from typing import TYPE_CHECKING
 
 import pytest
-import structlog
 
 from otpq import logs
 
@@ -27,7 +26,6 @@ def as_before(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     yield
     root.handlers[:] = handlers
     root.setLevel(level)
-    structlog.reset_defaults()
 
 
 def test_a_file_gets_a_json_object_a_line() -> None:
@@ -51,8 +49,10 @@ def test_a_file_gets_a_json_object_a_line() -> None:
 def test_a_terminal_gets_a_readable_line() -> None:
     terminal = Terminal()
     logs.configure(stream=terminal)
-    logging.getLogger("otpq.node").warning("node %s ends", "a@h")
+    logging.getLogger("otpq.node").warning("node %s ends", "a@h", extra={"tasks": 3})
     assert "node a@h ends" in terminal.getvalue()
+    assert "otpq.node" in terminal.getvalue()
+    assert "tasks" in terminal.getvalue()
     assert not terminal.getvalue().startswith("{")
 
 
@@ -64,12 +64,14 @@ def test_the_environment_overrules(monkeypatch: pytest.MonkeyPatch) -> None:
     assert json.loads(terminal.getvalue())["event"] == "y"
 
 
-def test_loggers_of_structlog_come_out_in_the_same_place() -> None:
+def test_what_json_does_not_know_is_written_as_text() -> None:
     file = io.StringIO()
     logs.configure(stream=file)
-    structlog.get_logger("mine").info("hello", who="you")
+    logging.getLogger("x").warning("y", extra={"error": ValueError("z")}, stack_info=True)
     line = json.loads(file.getvalue())
-    assert (line["event"], line["who"], line["level"]) == ("hello", "you", "info")
+    assert line["error"] == "z"
+    assert "test_what_json_does_not_know" in line["stack"]
+    assert line["timestamp"].endswith("+00:00")
 
 
 def test_a_second_time_replaces_the_first() -> None:

@@ -42,6 +42,22 @@ def test_a_program_has_one_client() -> None:
     assert fake_client() is fake_client()
 
 
+def test_of_threads_that_connect_at_once_all_get_one_client(monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[Fake] = []
+
+    def connect() -> Fake:
+        made.append(one := Fake())
+        if len(made) == 1:
+            assert fake_client() is made[1], "another thread need not wait for the first"
+        return one
+
+    monkeypatch.setattr(client, "connect", connect)
+    assert fake_client() is fake_client()
+    slow, quick = made
+    assert fake_client() is quick
+    assert (slow.is_closed, quick.is_closed) == (True, False)
+
+
 def test_the_node_of_the_program_goes_before_any_other_until_it_ends() -> None:
     other = fake_client()
     node = program.OwnNode("a@h", Path("cookie"))

@@ -17,15 +17,23 @@ UPDATE store SET settled = settled + 1 WHERE epoch = ?1 RETURNING commits;
 -- name: about
 SELECT epoch, commits, next_seq, next_lease FROM store;
 
+-- name: lane_number
+SELECT lane FROM lanes WHERE queue = ? AND name = ? AND partition = ? AND priority = ?;
+
+-- name: insert_lane
+INSERT INTO lanes (queue, name, partition, priority) VALUES (?, ?, ?, ?) RETURNING lane;
+
+-- name: insert_new
+-- Tasks to which nothing has happened yet. `several` makes of it a statement for many.
+INSERT INTO tasks (seq, id, state, lane, due, expires, created, updated, key, parent, tags, title, options, payload)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?);
+
 -- name: insert_task
 INSERT INTO tasks (
-    seq, id, name, queue, partition, priority, state, due, expires, created, updated, options, payload, key, parent, tags,
-    title, attempt, interruptions, started, finished, result, error, reason, ran, history
+    seq, id, state, lane, due, expires, created, updated, key, parent, tags, title, options, payload,
+    attempt, interruptions, started, finished, reason, ran, result, error, history
 )
-VALUES (
-    ?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16,
-    ?17, ?18, ?19, ?20, ?21, ?22, ?23, ?24, ?25, ?26
-);
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?);
 
 -- name: insert_payload
 INSERT INTO payloads (seq, payload) VALUES (?, ?);
@@ -36,6 +44,15 @@ SET
     state = ?2, due = ?3, updated = ?4, attempt = ?5, interruptions = ?6, started = ?7, finished = ?8, result = ?9,
     error = ?10, reason = ?11, ran = ?12, history = ?13, expires = ?14
 WHERE seq = ?1;
+
+-- name: succeed
+-- Tasks that ended well. `several` makes of it a statement for many.
+UPDATE tasks
+SET
+    state = 'succeeded', updated = new.column2, attempt = new.column3, started = new.column4, finished = new.column5,
+    result = new.column6, ran = new.column7, error = NULL, reason = NULL
+FROM (VALUES (?, ?, ?, ?, ?, ?, ?)) AS new
+WHERE seq = new.column1;
 
 -- name: delete_task
 DELETE FROM tasks WHERE seq = ?;
@@ -97,9 +114,9 @@ WHERE expires IS NOT NULL AND expires <= ? AND (state = 'queued' OR state = 'pen
 ORDER BY expires, seq LIMIT ?;
 
 -- name: lanes
-SELECT queue, name, partition, priority, count(*) FROM tasks
-WHERE state = 'queued'
-GROUP BY queue, name, partition, priority;
+SELECT queue, name, partition, priority, waiting
+FROM (SELECT lane, count(*) AS waiting FROM tasks WHERE state = 'queued' GROUP BY lane)
+JOIN lanes USING (lane);
 
 -- name: leases
 SELECT lease, node, incarnation, session, epoch, granted, open, alone FROM leases ORDER BY lease;
@@ -118,6 +135,6 @@ SELECT history FROM tasks WHERE id = ?;
 SELECT
     seq, id, name, queue, state, finished, created,
     finished < CASE state WHEN 'succeeded' THEN ?2 WHEN 'failed' THEN ?3 WHEN 'cancelled' THEN ?4 WHEN 'expired' THEN ?5 END
-FROM tasks
+FROM tasks JOIN lanes USING (lane)
 WHERE seq > ?1
 ORDER BY seq LIMIT ?6;

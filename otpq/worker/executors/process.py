@@ -6,11 +6,13 @@ import contextlib
 import os
 import sys
 import time
+from contextvars import copy_context
 from types import CoroutineType
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import msgpack
 
+from otpq.running import running_task
 from otpq.worker.deadline import boottime_ns
 from otpq.worker.packets import Item, Outcome, Packet
 from otpq.worker.values import pack_error, pack_value
@@ -28,7 +30,7 @@ __all__ = ["Convert", "ProcessExecutor"]
 Convert: TypeAlias = "Callable[[Definition, list[Any], dict[str, Any]], tuple[list[Any], dict[str, Any]]]"
 """Makes of plain arguments those that the handler's annotations ask for; raises where they do not fit."""
 
-_QUICK = 0.0005
+_QUICK = 0.005
 """Seconds. Results are held back only behind tasks of handlers whose latest run was shorter, so that they are not late."""
 
 
@@ -66,7 +68,9 @@ class ProcessExecutor:
                 continue
             started = time.time()
             slot.begin(item.seq, lease, item.id, item.attempt, started, now_ns)
+            running_task.set(item.id)
             outcome, value = self._run(item)
+            running_task.set(None)
             slot.end()
             finished = time.time()
             outbox.add(lease, item.seq, outcome, value, started, finished, now_ns)
@@ -107,7 +111,8 @@ class ProcessExecutor:
             import asyncio  # 40 ms, and only a child with an `async def` pays them
 
             self._runner = asyncio.Runner()
-        return self._runner.run(coroutine)
+        # In today's context: the runner's own is that of its first task.
+        return self._runner.run(coroutine, context=copy_context())
 
     def _end_fork(self, error: BaseException | None) -> None:
         """A handler forked and the copy came back out of the handler: it must not live on as a second child."""

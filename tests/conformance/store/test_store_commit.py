@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import pytest
 
-from otpq.core.records import Changes, LeaseRow, Needs, Recovered, TaskRow, TaskUpdate
+from otpq.core.records import Changes, LeaseRow, Needs, Recovered, Success, TaskRow, TaskUpdate
 from otpq.store.errors import CommitRefused, StaleEpoch, StoreClosed, StoreTaken
 
 if TYPE_CHECKING:
@@ -102,6 +102,30 @@ def test_an_update_changes_its_columns_and_no_other(store: Store, row: Callable[
     counts = {("default", "queued"): -1, ("default", "failed"): 1}
     store.commit(Changes(updates=[update(task, **changed)], counts=counts))
     assert by_seq(store, 1, 2) == {1: msgspec.structs.replace(task, **changed), 2: other}
+
+
+@pytest.mark.parametrize("count", [1, 9, 10, 49, 50, 173])
+def test_successes_change_their_columns_and_no_other(store: Store, row: Callable[..., TaskRow], count: int) -> None:
+    tasks = [row(seq, state="queued", due=float(seq), title=str(seq)) for seq in range(1, count + 2)]
+    store.commit(added(*tasks))
+    store.commit(Changes(updates=[update(tasks[0], error=b"\x90", reason="cancelling", history=b"\x80", expires=9.0)]))
+    tasks[0] = by_seq(store, 1)[1]
+    ends = [Success(seq, seq + 0.5, 2, seq + 0.25, seq + 0.75, b"%d" % seq, b"\x90") for seq in range(1, count + 1)]
+    counts = {("default", "queued"): -count, ("default", "succeeded"): count}
+    store.commit(Changes(successes=ends, counts=counts))
+    wanted = [
+        msgspec.structs.replace(task, state="succeeded", error=None, reason=None, **msgspec.structs.asdict(end))
+        for task, end in zip(tasks, ends, strict=False)
+    ]
+    assert by_seq(store, *range(1, count + 2)) == {task.seq: task for task in [*wanted, tasks[-1]]}
+
+
+def test_lanes_of_a_refused_commit_leave_nothing_behind(store: Store, row: Callable[..., TaskRow]) -> None:
+    store.commit(added(row(1, name="first")))
+    with pytest.raises(CommitRefused):
+        store.commit(added(row(2, name="second"), row(1, name="third")))
+    store.commit(added(row(2, name="fourth"), row(3, name="second")))
+    assert {seq: task.name for seq, task in by_seq(store, 1, 2, 3).items()} == {1: "first", 2: "fourth", 3: "second"}
 
 
 def test_a_deleted_task_is_gone_with_its_payload_and_its_key_is_free(store: Store, row: Callable[..., TaskRow]) -> None:

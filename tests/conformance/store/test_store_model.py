@@ -29,6 +29,7 @@ from otpq.core.records import (
     Loaded,
     Needs,
     Recovered,
+    Success,
     TaskRow,
     TaskUpdate,
 )
@@ -72,6 +73,9 @@ class Model:
             self.next_seq = max(self.next_seq, row.seq + 1)
         for update in changes.updates:
             self.tasks[update.seq] = msgspec.structs.replace(self.tasks[update.seq], **msgspec.structs.asdict(update))
+        for success in changes.successes:
+            fields = msgspec.structs.asdict(success) | {"state": "succeeded", "error": None, "reason": None}
+            self.tasks[success.seq] = msgspec.structs.replace(self.tasks[success.seq], **fields)
         for seq in changes.deletes:
             del self.tasks[seq]
         for lease in changes.leases:
@@ -183,6 +187,9 @@ class StoreAgainstModel(RuleBasedStateMachine):
                 changes.deletes.append(seq)
                 continue
             task = self.model.tasks[seq]
+            if draw(st.booleans()):
+                changes.successes.append(Success(seq, 3.0, task.attempt + 1, 1.5, 2.0, draw(payloads), b"\x90"))
+                continue
             state = draw(states)
             update = {field: getattr(task, field) for field in TaskUpdate.__struct_fields__}
             update |= {"state": state, "due": draw(dues), "expires": draw(expiries), "attempt": task.attempt + 1}
@@ -217,7 +224,7 @@ class StoreAgainstModel(RuleBasedStateMachine):
     def refuse(self, draws: st.DataObject) -> None:
         changes = self.changes(draws.draw)
         task = self.model.tasks[draws.draw(st.sampled_from(sorted(self.model.tasks)))]
-        fault = draws.draw(st.sampled_from(["seq", "id", "update", "delete", "count"]))
+        fault = draws.draw(st.sampled_from(["seq", "id", "update", "success", "delete", "count"]))
         new = max([self.model.next_seq, *(row.seq + 1 for row in changes.inserts)])
         if fault in {"seq", "id"}:
             deleted = task.seq in changes.deletes
@@ -227,6 +234,8 @@ class StoreAgainstModel(RuleBasedStateMachine):
         elif fault == "update":
             fields = {field: getattr(task, field) for field in TaskUpdate.__struct_fields__}
             changes.updates.append(TaskUpdate(**fields | {"seq": new}))
+        elif fault == "success":
+            changes.successes.append(Success(new, 3.0, 1, 1.5, 2.0, b"", b"\x90"))
         elif fault == "delete":
             changes.deletes.append(new)
         else:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+from collections import deque
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -41,6 +42,7 @@ class Bench:
         self.open_store: Callable[[], Any] = partial(open_store, self.url)
         self.has_reader = False
         self.server = self.start()
+        self.told: deque[ef.Effect] = deque()
 
     def start(self) -> Pid:
         listen = partial(Listener, f"tcp://127.0.0.1:{self.port}", self.cookie)
@@ -70,17 +72,21 @@ class Bench:
 
     def open_pool(self, pool: Pid | None = None) -> None:
         opened = ev.SessionOpened(session=SESSION, node="a@127.0.0.1", incarnation="1", queues=("default",))
-        cast(self.server, OpenPool(self.me.pid if pool is None else pool, opened))
+        cast(self.server, (OpenPool(self.me.pid if pool is None else pool, opened),))
 
     def ask(self, batches: int) -> None:
-        cast(self.server, ev.Demand(session=SESSION, asked=batches))
+        cast(self.server, (ev.Demand(session=SESSION, asked=batches),))
 
     def effect(self, kind: type[Any], timeout: float = 10.0) -> Any:
         """The next effect of a kind that the server casts to the pool."""
         while True:
+            while self.told:
+                effect = self.told.popleft()
+                if isinstance(effect, kind):
+                    return effect
             message = self.me.receive(timeout)
-            if isinstance(message, Cast) and isinstance(message.request, kind):
-                return message.request
+            if isinstance(message, Cast):
+                self.told.extend(message.request)
 
     def succeed(self, dispatch: ef.Dispatch, finished: float = 2.0) -> None:
         """Give each task its arguments back as its result."""
@@ -90,4 +96,4 @@ class Bench:
             )
             for row in dispatch.rows
         ]
-        cast(self.server, ev.Results(session=SESSION, lease=dispatch.lease, results=results))
+        cast(self.server, (ev.Results(session=SESSION, lease=dispatch.lease, results=results),))

@@ -107,13 +107,13 @@ def test_why_says_what_holds_a_task_up_now(bench: Bench, client: Client) -> None
 
 def test_what_a_pool_tells_of_its_workers_has_an_age_and_ends_with_it(bench: Bench, client: Client) -> None:
     bench.open_pool()
-    cast(bench.server, PoolFacts(SESSION, [{"worker": 0}]))
+    cast(bench.server, (PoolFacts(SESSION, [{"worker": 0}]),))
     while not (workers := client.workers()):
         threading.Event().wait(0.01)
     assert [(worker["worker"], worker["age"] >= 0) for worker in workers] == [(0, True)]
     pool = Deaf.start(registry=bench.me.registry)
     bench.open_pool(pool)
-    cast(bench.server, PoolFacts(SESSION, [{"worker": 1}]))
+    cast(bench.server, (PoolFacts(SESSION, [{"worker": 1}]),))
     while [worker["worker"] for worker in client.workers()] != [1]:
         threading.Event().wait(0.01)
     stop(pool)

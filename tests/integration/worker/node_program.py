@@ -21,7 +21,7 @@ from otpq.worker.blackboard import Blackboard
 from otpq.worker.child_link import ChildLink, ChildSettings
 from otpq.worker.deadline import Deadline, boottime_ns
 from otpq.worker.errors import WardenError, WardenLost
-from otpq.worker.packets import Item, pack_item, pack_packet
+from otpq.worker.packets import Item, pack_packet
 from otpq.worker.warden_client import WardenClient
 
 if TYPE_CHECKING:
@@ -59,7 +59,7 @@ def main() -> None:
 
     def packet(number: int) -> bytes:
         arguments = msgpack.packb([[journal, incarnation, number, chance.uniform(0.0, 0.03)], {}])
-        return pack_packet(1, [pack_item(Item(number, number.to_bytes(16, "big"), "work", 1, b"", arguments))])
+        return pack_packet(1, [Item(number, number.to_bytes(16, "big"), "work", 1, b"", arguments)])
 
     lasting = Deadline.of(Path(directory), incarnation)
     lasting.set(boottime_ns() + int(float(lease) * 1e9))  # before the warden looks for the first time

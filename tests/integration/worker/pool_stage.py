@@ -106,6 +106,11 @@ class FakeQueueServer(GenServer):
         self.numbers: dict[int, int] = {}
 
     def handle_cast(self, said: Any) -> None:
+        for each in said if isinstance(said, tuple) else (said,):  # what the pool tells, or what the test tells
+            self.hear(each)
+        self.dispatch()
+
+    def hear(self, said: Any) -> None:
         books = self.books
         if isinstance(said, list):
             books.rows.update((row.seq, row) for row in said)
@@ -124,10 +129,9 @@ class FakeQueueServer(GenServer):
             self.asked = 0
         elif not isinstance(said, Running | Cancelling):
             assert self.pool is not None
-            cast(self.pool, said)  # an effect, from the test
+            cast(self.pool, (said,))  # an effect, from the test
         if not isinstance(said, list | Beat):
             books.events.append(said)
-        self.dispatch()
 
     def hear_sign_of_life(self, said: PoolFacts | Beat) -> None:
         if isinstance(said, PoolFacts):
@@ -153,9 +157,9 @@ class FakeQueueServer(GenServer):
             books.handed_back.update(here)
             books.queued[:0] = [books.rows[seq] for seq in here]
         if here:
-            cast(self.pool, Committed(session=self.session, lease=lease, seqs=tuple(here)))
+            cast(self.pool, (Committed(session=self.session, lease=lease, seqs=tuple(here)),))
         if len(here) < len(seqs):
-            cast(self.pool, Stale(session=self.session, lease=lease, seqs=tuple(set(seqs) - set(here))))
+            cast(self.pool, (Stale(session=self.session, lease=lease, seqs=tuple(set(seqs) - set(here))),))
 
     def hear_demand(self, said: Demand) -> None:
         books = self.books
@@ -185,7 +189,7 @@ class FakeQueueServer(GenServer):
     def send(self, lease: int, number: int) -> None:
         assert self.pool is not None
         rows = [self.books.rows[seq] for seq in self.books.open[lease]]
-        cast(self.pool, Dispatch(session=self.session, lease=lease, number=number, rows=rows))
+        cast(self.pool, (Dispatch(session=self.session, lease=lease, number=number, rows=rows),))
 
 
 class Stage:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgpack
 
-from otpq.worker.packets import Item, pack_item, pack_packet
+from otpq.worker.packets import Item, pack_packet
 from otpq.worker.reports import Result, Results
 
 if TYPE_CHECKING:
@@ -60,9 +60,9 @@ class Hand:
         return msgpack.unpackb(self.run(name, *args, **kwargs).value)
 
 
-def item(seq: int, name: str, *args: Any, **kwargs: Any) -> bytes:
+def item(seq: int, name: str, *args: Any, **kwargs: Any) -> Item:
     payload = msgpack.packb([list(args), kwargs])
-    return pack_item(Item(seq, seq.to_bytes(16, "big"), name, 1, b"", payload))
+    return Item(seq, seq.to_bytes(16, "big"), name, 1, b"", payload)
 
 
 StartChild = Callable[..., Hand]

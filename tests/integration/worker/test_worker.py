@@ -30,7 +30,7 @@ from otpq.worker.orders import (
     Work,
     WorkerUp,
 )
-from otpq.worker.packets import Item, pack_item
+from otpq.worker.packets import Item
 from otpq.worker.pool_config import PoolConfig
 from otpq.worker.warden_server import Warden
 from otpq.worker.worker import Worker
@@ -91,8 +91,8 @@ class Bench:
 
     def job(self, name: str, args: list[Any], timeout: float | None) -> Job:
         seq = next(self.seqs)
-        item = pack_item(Item(seq, bytes(16), name, 1, b"", msgpack.packb([args, {}])))
-        return Job(seq, name, timeout, at_most_once=False, item=item)
+        item = Item(seq, bytes(16), name, 1, b"", msgpack.packb([args, {}]))
+        return Job(seq, name, timeout, at_most_once=False, item=item, size=100)
 
     def until_running(self, seq: int) -> None:
         eventually(lambda: (entry := self.board.read(0).running) is not None and entry.seq == seq)

@@ -33,7 +33,7 @@ OPTIONS = (
     b"",
     b"",
     Options(retries=0).pack(),
-    Options(retries=1, retry_delay=2.0).pack(),
+    Options(retries=1, retry_delay=9.0).pack(),
     Options(at_most_once=True).pack(),
     Options(no_retry_on=("ValueError",)).pack(),
 )
@@ -59,7 +59,7 @@ new_tasks = st.fixed_dictionaries(
         "partition": st.sampled_from(["", "p", "q"]),
         "priority": st.sampled_from([5, 5, 8, 2]),
         "delay": st.sampled_from([0.0, 0.0, 0.0, 4.0]),
-        "expires_in": st.sampled_from([None, None, None, 1.0, 6.0]),
+        "expires_in": st.sampled_from([None, None, 3.0, 6.0]),
         "options": st.sampled_from(OPTIONS),
         "payload": st.sampled_from([b"x" * 10, b"x" * 10, b"x" * 300]),
         "key": st.sampled_from([None, None, None, "k1", "k2"]),
@@ -308,7 +308,7 @@ class CoreMachine(RuleBasedStateMachine):
     def step_and_be_killed(self, *, is_committed: bool) -> None:
         self.step(commits=is_committed, sends=False)
 
-    @rule(seconds=st.sampled_from([0.001, 0.5, 1.5, 4.0]))
+    @rule(seconds=st.sampled_from([0.001, 0.5, 1.5, 4.0, 8.0]))
     def time_passes(self, seconds: float) -> None:
         self.now += seconds
         for pool in self.pools:

@@ -41,6 +41,7 @@ TASK = Task(
     created_at=NOW,
     due_at=NOW,
     updated_at=NOW,
+    options={"retries": 3},
     history=(HistoryEntry(time=0.0, source=TaskState.QUEUED, target=TaskState.RUNNING, node="a@h", pid=7),),
 )
 
@@ -60,6 +61,7 @@ class FakeHandle:
 class FakeClient:
     def __init__(self) -> None:
         self.asked: list[tuple[Any, ...]] = []
+        self.nexts: list[str | None] = []
         self.result: object = {"sent": 1}
         self.error: Exception | None = None
         self.facts: dict[str, Any] = {"ok": True, "node": "a@h"}
@@ -79,9 +81,9 @@ class FakeClient:
         self._ask("submit", call.name, call.args, call.kwargs, call.options.priority)
         return FakeHandle(self.result)
 
-    def tasks(self, selector: Selector, *, limit: int) -> Page:
-        self._ask("tasks", selector, limit)
-        return Page([TASK], None)
+    def tasks(self, selector: Selector, *, limit: int, after: str | None) -> Page:
+        self._ask("tasks", selector, limit, after)
+        return Page([TASK], self.nexts.pop(0) if self.nexts else None)
 
     def get_task_status(self, id: str) -> Task:
         self._ask("get_task_status", id)
@@ -124,6 +126,12 @@ def test_submit_reads_words_as_json_and_failing_that_as_text(client: FakeClient)
     assert client.asked == [("submit", "mail", (3, [1, 2], "plain text"), {"html": True}, 8)]
 
 
+def test_a_negative_number_is_an_argument_and_no_option(client: FakeClient) -> None:
+    assert otpq("submit", "mail", "-1", "-2.5e3", "--kw", "n=-3").exit_code == 0
+    assert client.asked == [("submit", "mail", (-1, -2500.0), {"n": -3}, 5)]
+    assert "No such option: -x" in otpq("submit", "mail", "-x").stderr
+
+
 @pytest.mark.usefixtures("client")
 def test_submit_can_wait_for_the_result() -> None:
     assert json.loads(otpq("submit", "mail", "--wait").stdout) == {"sent": 1}
@@ -139,23 +147,38 @@ def test_a_task_that_fails_ends_the_waiting_with_one_line(client: FakeClient) ->
 
 def test_list_selects(client: FakeClient) -> None:
     said = otpq("list", "--state", "failed", "--queue", "q", "--name", "n", "--tag", "t", "--limit", "7")
-    assert client.asked == [("tasks", Selector(state="failed", queue="q", name="n", tag="t"), 7)]
+    assert client.asked == [("tasks", Selector(state="failed", queue="q", name="n", tag="t"), 7, None)]
     head, row = said.stdout.splitlines()
     assert head.split() == ["ID", "STATE", "ATTEMPT", "QUEUE", "CREATED", "NAME"]
     assert row.startswith(ID)
     assert row.endswith("mail.send")
 
 
-@pytest.mark.usefixtures("client")
-def test_list_gives_json() -> None:
-    (row,) = json.loads(otpq("list", "--json").stdout)
-    assert (row["id"], row["state"]) == (ID, "failed")
+def test_list_gives_json_one_object_a_line(client: FakeClient) -> None:
+    client.nexts = ["17", None]
+    rows = [json.loads(line) for line in otpq("list", "--json", "--all").stdout.splitlines()]
+    assert [(row["id"], row["state"]) for row in rows] == [(ID, "failed")] * 2
+    assert client.asked == [("tasks", Selector(), 1000, None), ("tasks", Selector(), 1000, "17")]
+
+
+def test_list_says_how_to_go_on_where_a_page_ends(client: FakeClient) -> None:
+    client.nexts = ["17"]
+    said = otpq("list")
+    assert said.stderr == "there are more: --after 17, or --all\n"
+    assert len(said.stdout.splitlines()) == 2
+    assert otpq("list", "--after", "17").stderr == ""
+    assert client.asked[1] == ("tasks", Selector(), 20, "17")
+
+
+def test_list_takes_a_time_of_this_machine(client: FakeClient) -> None:
+    otpq("list", "--before", "2026-01-02T03:04:05")
+    assert client.asked == [("tasks", Selector(before=datetime(2026, 1, 2, 3, 4, 5).astimezone()), 20, None)]
 
 
 @pytest.mark.usefixtures("client")
 def test_show_tells_everything() -> None:
     said = otpq("show", ID).stdout
-    for part in ('"a@b.c", html=true', "failed (error)", "ValueError: no", "queued -> running on a@h 7"):
+    for part in ('"a@b.c", html=true', "retries: 3", "failed (error)", "ValueError: no", "queued -> running on a@h 7"):
         assert part in said
     assert json.loads(otpq("show", ID, "--json").stdout)["history"][0]["to"] == "running"
 
@@ -165,6 +188,11 @@ def test_counts_has_a_column_a_state() -> None:
     head, row = otpq("counts").stdout.splitlines()
     assert head.split()[1:] == [state.upper() for state in TaskState]
     assert row.split() == ["default", *map(str, range(8))]
+
+
+@pytest.mark.usefixtures("client")
+def test_cancel_gives_json() -> None:
+    assert json.loads(otpq("cancel", ID, "--json").stdout) == {"id": ID, "answer": "cancelling"}
 
 
 def test_cancel_says_how_it_went(client: FakeClient) -> None:
@@ -209,6 +237,12 @@ def test_an_error_is_one_line_on_standard_error(client: FakeClient) -> None:
     assert one_line(OtpqError("a\nb")) == "a"
 
 
+def test_ctrl_c_ends_a_command_without_a_word(client: FakeClient) -> None:
+    client.result = KeyboardInterrupt()
+    said = otpq("submit", "mail", "--wait")
+    assert (said.exit_code, said.stdout, said.stderr) == (130, "", "")
+
+
 def test_a_bug_keeps_its_traceback(client: FakeClient) -> None:
     client.error = ZeroDivisionError()
     assert isinstance(otpq("show", "abc").exception, ZeroDivisionError)
@@ -222,7 +256,10 @@ def test_a_bug_keeps_its_traceback(client: FakeClient) -> None:
         (("node", "--name", "nonsense"), "has no '@'"),
         (("node", "--app", "shop"), "file.py:app"),
         (("node", "--app", "/no/such.py:app"), "there is no file"),
-        (("node", "--workers", "-1"), "workers=-1"),
+        (("node", "--worker=2"), "did you mean '--workers'"),
+        (("node", "--nam", "a@h"), "did you mean '--name'"),
+        (("node", "--workers", "-1"), "workers='-1'"),
+        (("node", "--workers", "4..1"), "a range such as 1..CPUS"),
         (("check", "memory:"), "memory:"),
         (("check", "postgres:x"), "unknown kind of store"),
         (("lst",), "No such command"),
@@ -235,12 +272,22 @@ def test_wrong_words_are_told_with_exit_code_2(words: tuple[str, ...], part: str
     assert "Traceback" not in said.stderr
 
 
+def test_node_is_among_the_commands_and_tells_its_options() -> None:
+    assert "Run a node until TERM or Ctrl-C." in otpq("--help").stdout
+    said = otpq("node", "--help")
+    assert said.exit_code == 0
+    assert "--grace SECONDS" in said.stdout
+
+
 def test_check_of_what_is_no_store_fails(tmp_path: Path) -> None:
     file = tmp_path / "store.db"
     file.write_text("no database" * 1000)
     said = otpq("check", str(file))
     assert said.exit_code == 3
     assert "unreadable" in said.stdout
+    told = otpq("check", str(file), "--json")
+    assert told.exit_code == 3
+    assert "unreadable" in json.loads(told.stdout)["problems"][0]
 
 
 def test_values_and_pairs() -> None:

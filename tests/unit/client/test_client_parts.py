@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from otpq.client import address
-from otpq.client.address import NoNode, find_node, running_nodes
+from otpq.client.address import NoNode, find_node, running_nodes, target
 from otpq.client.callbacks import Callbacks
 from otpq.client.calls import DEFAULT_HANDLER, Call, as_call, new_task
 from otpq.client.cell import Cell, wait_all
@@ -18,6 +18,7 @@ from otpq.client.session import chunks
 from otpq.errors import BadOption, UnknownOption, UsageError
 from otpq.task import Options
 from otpq.wire import messages as m
+from otpq.wire.cookie import Cookie
 from otpq.wire.values import unpack
 
 if TYPE_CHECKING:
@@ -200,5 +201,17 @@ def test_which_node_is_meant(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
         find_node()
     monkeypatch.setenv("OTPQ_NODE", "c@h")
     assert find_node() == "c@h"
-    monkeypatch.setattr(address, "_own_node", lambda: "own@h")
+    monkeypatch.setattr(address, "_own_node", lambda: ("own@h", None))
     assert find_node() == "own@h"
+
+
+def test_the_node_of_this_program_is_met_with_its_own_cookie(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OTPQ_NODE", "c@h")
+    monkeypatch.setenv("OTPQ_COOKIE_FILE", str(tmp_path / "usual"))
+    usual, own, given = (Cookie.ensure(tmp_path / name) for name in ("usual", "own", "given"))
+    monkeypatch.setattr(address, "_own_node", lambda: ("own@h", tmp_path / "own"))
+    assert (target(None, None).node, target(None, None).cookie) == ("own@h", own)
+    assert target(None, tmp_path / "given").cookie == given
+    assert target("other@h", None).cookie == usual
+    monkeypatch.setattr(address, "_own_node", lambda: ("own@h", None))
+    assert target(None, None).cookie == usual

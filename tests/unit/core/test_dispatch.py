@@ -65,6 +65,20 @@ def test_a_batch_is_twenty_milliseconds_of_work(queue: Driver, took: float, size
     assert len(queue.take().rows) == size
 
 
+@pytest.mark.parametrize(("took", "packet"), [(0.0, 32), (0.00001, 32), (0.0001, 10), (0.0006, 1), (2.0, 1)])
+def test_a_packet_is_a_millisecond_of_work(queue: Driver, took: float, packet: int) -> None:
+    queue.open()
+    queue.learn(1024, took)
+    queue.submit(60)
+    assert queue.take().packet in {packet, packet - 1}  # the mean is no exact number
+
+
+def test_a_handler_without_history_gets_a_packet_of_one(queue: Driver) -> None:
+    queue.open()
+    queue.submit(5)
+    assert queue.take().packet == 1
+
+
 def test_a_batch_is_at_most_a_mebibyte(queue: Driver) -> None:
     queue.open()
     queue.learn()

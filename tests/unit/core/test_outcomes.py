@@ -74,11 +74,29 @@ def test_an_error_is_retried_after_the_wait_of_the_policy(queue: Driver) -> None
     queue.tell(batch, queue.failure(1))
     row = queue.row(id)
     assert (row.state, row.attempt, row.due, row.reason) == ("retrying", 1, queue.wall + 2.0, None)
-    assert queue.all(ef.Outcome) == []
+    (outcome,) = queue.all(ef.Outcome)
+    assert (outcome.tasks, [row.id for row in outcome.retried]) == ([], [id])
     queue.step(seconds=1.9)
     assert queue.state(id) == "retrying"
     queue.step(seconds=0.2)
     assert queue.state(id) == "queued"
+
+
+def test_a_first_run_that_crashed_runs_again_in_the_next_step_and_a_second_waits(queue: Driver) -> None:
+    (id,) = queue.submit(1, options=Options(jitter=0.0, retry_delay=2.0).pack())
+    queue.open()
+    queue.tell(queue.take(), queue.failure(1, "crashed"))
+    queue.step()
+    assert (queue.state(id), queue.row(id).attempt) == ("queued", 1)
+    queue.tell(queue.take(), queue.failure(1, "crashed"))
+    assert (queue.state(id), queue.row(id).due) == ("retrying", queue.wall + 2.0)
+
+
+def test_the_death_of_its_node_is_a_crash_too(queue: Driver, taken: ef.Dispatch) -> None:
+    queue.step(ev.NodeLost(node="n@h", incarnation="1", started=frozenset({1})))
+    queue.step()
+    row = queue.row(taken.rows[0].id)
+    assert (row.state, row.attempt) == ("queued", 1)
 
 
 @pytest.mark.parametrize("reason", ["error", "timeout", "crashed", "memory"])
@@ -145,7 +163,7 @@ def test_only_what_the_blackboard_names_is_charged_for_a_node_s_death(queue: Dri
     seqs = [row.seq for row in queue.take().rows]
     queue.step(lost({seqs[0]}))
     assert [queue.row(id).attempt for id in ids] == [1, 0, 0]
-    assert [queue.state(id) for id in ids] == ["retrying", "queued", "queued"]
+    assert [queue.state(id) for id in ids] == ["queued", "queued", "queued"]
     assert [queue.row(id).interruptions for id in ids] == [0, 0, 0]
 
 
@@ -178,7 +196,7 @@ def test_a_task_that_is_interrupted_alone_is_charged_until_it_has_no_run_left(qu
         queue.step(ev.NodeLost(node="n@h", incarnation=incarnation, started=None))
         charged.append((queue.state(id), queue.row(id).attempt, queue.row(id).interruptions))
         queue.step(seconds=5.0)
-    assert charged == [("queued", 0, 1), ("retrying", 1, 2), ("failed", 2, 3)]
+    assert charged == [("queued", 0, 1), ("queued", 1, 2), ("failed", 2, 3)]
     assert queue.row(id).reason == "crashed"
 
 

@@ -4,6 +4,8 @@ import os
 import time
 from pathlib import Path
 
+import pytest
+
 from otpq.node.past import deaths_in, new_incarnation, remove_leftovers
 from otpq.worker import tombstone
 from otpq.worker.blackboard import Blackboard
@@ -65,3 +67,44 @@ def test_a_fence_is_no_fault_of_what_ran(tmp_path: Path) -> None:
     for reason in ("gone", "lease"):
         tombstone.write(tmp_path, "a@h", reason, reason)
     assert {death.incarnation: death.fenced for death in deaths_in(tmp_path, "a@h")} == {"gone": False, "lease": True}
+
+
+def bury(directory: Path, incarnation: str, *, running: int | None = None) -> None:
+    """An incarnation that is over, with a pool of one worker."""
+    board = Blackboard.create(directory / f"default.{incarnation}.blackboard", 1)
+    if running is not None:
+        board.slot(0).begin(running, 1, bytes(16), 1, 0.0, 0)
+    board.close()
+    Deadline.of(directory, incarnation).close()
+    tombstone.write(directory, "a@h", incarnation, "gone")
+
+
+def test_each_death_names_what_its_own_blackboard_shows(tmp_path: Path) -> None:
+    bury(tmp_path, "one", running=7)
+    bury(tmp_path, "two")
+    assert [(lost.incarnation, lost.started) for lost in deaths_in(tmp_path, "a@h")] == [
+        ("one", frozenset({7})),
+        ("two", frozenset()),
+    ]
+    assert deaths_in(tmp_path, "b@h") == ()
+
+
+def test_without_a_blackboard_nobody_can_say_what_ran(tmp_path: Path) -> None:
+    tombstone.write(tmp_path, "a@h", "one", "gone")
+    (death,) = deaths_in(tmp_path, "a@h")
+    assert death.started is None
+
+
+def test_what_is_known_is_passed_over(tmp_path: Path) -> None:
+    bury(tmp_path, "one")
+    bury(tmp_path, "two")
+    assert [lost.incarnation for lost in deaths_in(tmp_path, "a@h", {"one"})] == ["two"]
+
+
+def test_the_tombstone_goes_last(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    one = lived(tmp_path, incarnation(2))
+    gone: list[str] = []
+    monkeypatch.setattr(type(tmp_path), "unlink", lambda file, **_: gone.append(file.name))
+    remove_leftovers(tmp_path, new_incarnation(), frozenset())
+    assert len(gone) == 3
+    assert gone[-1] == f"tombstone.{one}"

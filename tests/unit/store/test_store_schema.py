@@ -44,7 +44,9 @@ def test_the_view_has_the_fields_of_a_task_in_their_order(db: apsw.Connection) -
 
 def test_the_tables_have_the_fields_of_the_records(db: apsw.Connection) -> None:
     tasks = {row[1] for row in db.execute("PRAGMA table_info(tasks)")}
-    assert tasks == set(TaskRow.__struct_fields__)
+    lanes = {row[1] for row in db.execute("PRAGMA table_info(lanes)")}
+    assert (tasks | lanes) - {"lane"} == set(TaskRow.__struct_fields__)
+    assert tasks & lanes == {"lane"}
     assert set(TaskUpdate.__struct_fields__) < tasks
     assert tuple(row[1] for row in db.execute("PRAGMA table_info(leases)")) == LeaseRow.__struct_fields__
 
@@ -54,9 +56,14 @@ def test_an_update_sets_every_field_of_its_record() -> None:
         assert f"{field} = ?{number}" in SQL["update_task"]
 
 
-def test_an_insert_names_every_field_in_order() -> None:
-    columns = SQL["insert_task"].split("(", 1)[1].split(")", 1)[0]
-    assert tuple(column.strip() for column in columns.split(",")) == TaskRow.__struct_fields__
+def columns_of(query: str) -> list[str]:
+    return [column.strip() for column in query.split("(", 1)[1].split(")", 1)[0].split(",")]
+
+
+def test_the_inserts_name_every_column_in_one_order(db: apsw.Connection) -> None:
+    whole, new = columns_of(SQL["insert_task"]), columns_of(SQL["insert_new"])
+    assert sorted(whole) == sorted(row[1] for row in db.execute("PRAGMA table_info(tasks)"))
+    assert whole[: len(new)] == new
 
 
 def test_every_query_is_sound(db: apsw.Connection) -> None:
@@ -73,8 +80,8 @@ def test_every_query_is_sound(db: apsw.Connection) -> None:
         (
             "lane",
             [
-                "SEARCH tasks USING INDEX tasks_lane (queue=? AND name=? AND partition=? AND priority=? AND due=? AND rowid>?)",
-                "SEARCH tasks USING INDEX tasks_lane (queue=? AND name=? AND partition=? AND priority=? AND due>?)",
+                "SEARCH tasks USING INDEX tasks_lane (lane=? AND due=? AND rowid>?)",
+                "SEARCH tasks USING INDEX tasks_lane (lane=? AND due>?)",
             ],
         ),
         (
@@ -88,6 +95,7 @@ def test_every_query_is_sound(db: apsw.Connection) -> None:
         ("lanes", ["SCAN tasks USING COVERING INDEX tasks_lane"]),
         ("ended", ["SEARCH tasks USING INTEGER PRIMARY KEY (rowid>?)"]),
         ("update_task", ["SEARCH tasks USING INTEGER PRIMARY KEY (rowid=?)"]),
+        ("succeed", ["SEARCH tasks USING INTEGER PRIMARY KEY (rowid=?)"]),
         ("delete_task", ["SEARCH tasks USING INTEGER PRIMARY KEY (rowid=?)"]),
     ],
 )
@@ -98,14 +106,13 @@ def test_each_question_finds_its_index_and_sorts_nothing(db: apsw.Connection, qu
 
 
 def test_the_refill_of_a_lane_reads_its_limit_among_any_number_of_others(db: apsw.Connection) -> None:
-    columns = ", ".join(TaskRow.__struct_fields__)
-    some = "x, randomblob(16), 'mail', 'default', 'busy', 5, 'queued', 1000, NULL, 0, 0, x'80', x''"
-    rest = "NULL, NULL, '', NULL, 0, 0, NULL, NULL, NULL, NULL, NULL, NULL, x''"
+    db.execute("INSERT INTO lanes VALUES (1, 'default', 'mail', 'busy', 5), (2, 'default', 'mail', 'quiet', 5)")
+    columns = ", ".join(columns_of(SQL["insert_new"]))
+    some = "x, randomblob(16), 'queued', 1 + (x % 2000 = 0), 1000, NULL, 0, 0, NULL, NULL, '', NULL, x'80', x''"
     db.execute(
         "WITH RECURSIVE n(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM n WHERE x < 20000) "  # noqa: S608 - our words
-        f"INSERT INTO tasks ({columns}) SELECT {some}, {rest} FROM n"
+        f"INSERT INTO tasks ({columns}) SELECT {some} FROM n"
     )
-    db.execute("UPDATE tasks SET partition = 'quiet', due = 1000 WHERE seq % 2000 = 0")
 
     def steps(partition: str, after: tuple[float, int], limit: int) -> int:
         cursor = db.execute(SQL["lane"], ("default", "mail", partition, 5, *after, limit))

@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from otpq.worker.packets import FINISH, Greeting, Item, Outcome, pack_item, pack_packet, pack_results, unpack_packet
+from otpq.worker.packets import FINISH, Greeting, Item, Outcome, pack_packet, pack_results, unpack_packet
 from otpq.worker.reports import Ready, Refused, ReportError, Result, Results, read_report
 
 items = st.builds(
@@ -18,18 +18,18 @@ items = st.builds(
 
 
 @given(st.integers(0, 2**63 - 1), st.lists(items, max_size=20))
-def test_a_packet_of_packed_items_is_read_as_it_was_meant(lease: int, tasks: list[Item]) -> None:
-    assert unpack_packet(pack_packet(lease, [pack_item(task) for task in tasks])) == (lease, tasks)
+def test_a_packet_is_read_as_it_was_meant(lease: int, tasks: list[Item]) -> None:
+    assert unpack_packet(pack_packet(lease, tasks)) == (lease, tasks)
 
 
 def test_a_packet_is_what_the_grammar_says() -> None:
     task = Item(1, b"i" * 16, "add", 2, b"", b"\x92\x90\x80")
-    assert msgpack.unpackb(pack_packet(5, [pack_item(task)])) == [5, [[1, b"i" * 16, "add", 2, b"", b"\x92\x90\x80"]]]
+    assert msgpack.unpackb(pack_packet(5, [task])) == [5, [[1, b"i" * 16, "add", 2, b"", b"\x92\x90\x80"]]]
     assert msgpack.unpackb(FINISH) == [0, []]
 
 
 def test_fields_that_a_newer_node_adds_are_passed_over() -> None:
-    newer = msgpack.packb([1, b"i" * 16, "add", 2, b"", b"", "new"])
+    newer = (1, b"i" * 16, "add", 2, b"", b"", "from the future")
     assert unpack_packet(pack_packet(5, [newer])).items[0].name == "add"
     greeting = Greeting("m:app", "/board", 1, ["/lib"])
     assert Greeting.unpack(msgpack.packb({**greeting._asdict(), "new": 1})) == greeting

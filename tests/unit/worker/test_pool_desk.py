@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 def job(seq: int, *, at_most_once: bool = False) -> Job:
-    return Job(seq, "name", 300.0, at_most_once, b"")
+    return Job(seq, "name", 300.0, at_most_once, (), 0)
 
 
 def give(desk: Desk, lease: int, *seqs: int, number: int | None = None) -> int | None:

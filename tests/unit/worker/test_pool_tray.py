@@ -12,7 +12,7 @@ from otpq.core.records import TaskRow
 from otpq.task import Options
 from otpq.worker.blackboard import Entry, SlotView
 from otpq.worker.orders import Job, jobs_of
-from otpq.worker.packets import Item, Outcome, pack_item, unpack_packet
+from otpq.worker.packets import Item, Outcome, unpack_packet
 from otpq.worker.reports import Result, Results
 from otpq.worker.tray import Cause, Tray, Verdict, describe_exit
 
@@ -21,8 +21,8 @@ NOBODY = SlotView(0, None)
 
 
 def job(seq: int, *, timeout: float | None = 300.0, at_most_once: bool = False, size: int = 0) -> Job:
-    item = pack_item(Item(seq, b"i" * 16, "name", 1, b"", bytes(size)))
-    return Job(seq, "name", timeout, at_most_once, item)
+    item = Item(seq, b"i" * 16, "name", 1, b"", bytes(size))
+    return Job(seq, "name", timeout, at_most_once, item, size)
 
 
 def entry(seq: int, lease: int = 1, since_ns: int = 0) -> Entry:
@@ -77,10 +77,12 @@ def ended(tray: Tray, view: SlotView, verdict: Verdict | None = None) -> dict[in
 # --- on the way ------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("count", "packets"), [(1, 1), (20, 20), (21, 11), (100, 20), (1000, 20)])
-def test_a_batch_is_cut_into_about_twenty_packets(count: int, packets: int) -> None:
+@pytest.mark.parametrize(("count", "packet", "packets"), [(1, 1, 1), (20, 1, 20), (21, 20, 2), (100, 32, 4)])
+def test_a_batch_is_cut_into_packets_as_it_says(count: int, packet: int, packets: int) -> None:
     pipe = Pipe()
-    tray_of(*(job(seq) for seq in range(count)), pipe=pipe)
+    tray = tray_of()
+    tray.give(1, [job(seq) for seq in range(count)], packet)
+    tray.pump(pipe.send)
     assert len(pipe.packets) == packets
     assert pipe.seqs == list(range(count))
 
@@ -122,7 +124,7 @@ def test_the_options_of_a_row_that_matter_here() -> None:
     plain, special = jobs_of([row(b""), row(Options.of(timeout=None, at_most_once=True).pack())])
     assert (plain.timeout, plain.at_most_once) == (300.0, False)
     assert (special.timeout, special.at_most_once) == (None, True)
-    assert plain.item == pack_item(Item(1, b"i" * 16, "n", 3, b"", b"p"))
+    assert plain.item == Item(1, b"i" * 16, "n", 3, b"", b"p")
 
 
 # --- answers ---------------------------------------------------------------------------------------------------------

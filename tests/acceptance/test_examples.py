@@ -1,0 +1,99 @@
+"""The example programs, run as their first lines say."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from otpq.task import TaskState
+
+if TYPE_CHECKING:
+    from tests.acceptance.conftest import Stage
+
+EXAMPLES = Path(__file__).parents[2] / "examples"
+LONG = 60.0
+
+
+def run(stage: Stage, name: str, *words: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(  # noqa: S603 - our own file
+        [sys.executable, "-W", "error", str(EXAMPLES / name), *words],
+        env=stage.environment,
+        cwd=stage.home,
+        capture_output=True,
+        text=True,
+        timeout=LONG,
+        check=False,
+    )
+
+
+def test_quickstart_prints_its_results(stage: Stage) -> None:
+    said = run(stage, "quickstart.py")
+    assert said.stdout.splitlines() == [
+        "add: 42",
+        "greet: Hello, world!",
+        "by name: Hello, you.",
+        "by map: 3",
+        "default: ['colour', 'size']",
+    ], said.stderr
+
+
+def test_stdlib_gives_by_tasks_what_a_loop_gives(stage: Stage) -> None:
+    said = run(stage, "stdlib.py", "150")
+    assert (said.returncode, said.stderr) == (0, "")
+    assert "tasks: 150 files" in said.stdout
+    assert said.stdout.endswith("equal: yes\n")
+
+
+def test_priorities_are_kept_and_equals_run_in_their_order(stage: Stage) -> None:
+    said = run(stage, "priority_tasks.py")
+    assert said.returncode == 0, said.stderr
+    submitted, ran = (line.split(":")[1].strip().split(", ") for line in said.stdout.splitlines())
+    rank = {"high": 0, "normal": 1, "low": 2}
+    assert ran == sorted(submitted, key=lambda task: rank[task.split()[0]])
+
+
+def test_the_sample_task_fails_in_about_a_fifth_of_its_runs_with_exit_code_1(stage: Stage) -> None:
+    program = (
+        "import random, sys; random.seed(int(sys.argv[1])); import sample_task; sample_task.sample('a', 'b', seconds=0)"
+    )
+    codes = []
+    for seed in range(20):
+        said = subprocess.run(  # noqa: S603 - our own file
+            [sys.executable, "-c", program, str(seed)],
+            env={**stage.environment, "PYTHONPATH": f"{EXAMPLES}:{stage.environment['PYTHONPATH']}"},
+            capture_output=True,
+            text=True,
+            timeout=LONG,
+            check=False,
+        )
+        assert said.stdout == "sample: a b\n"
+        assert said.stderr == ("sample: this run fails\n" if said.returncode else "")
+        codes.append(said.returncode)
+    assert set(codes) == {0, 1}
+    assert codes.count(1) < 10
+
+
+def test_the_producer_of_three_meets_a_node_with_the_sample_task(stage: Stage) -> None:
+    stage.node("--app", f"{EXAMPLES / 'sample_task.py'}:app")
+    said = run(stage, "sample_producer.py")
+    assert said.returncode == 0, said.stderr
+    now, later, risky, show = said.stdout.splitlines()
+    assert (now, later) == ("now: now", "in a minute: pending")
+    assert re.fullmatch(r"may fail: (succeeded at attempt [123]|failed at attempt 3)", risky)
+    shown = stage.otpq(*show.split()[1:])
+    assert shown.returncode == 0
+    with stage.connect() as client:
+        task = client.tasks()[1]
+    assert (task.state, round((task.due_at - task.created_at).total_seconds())) == (TaskState.PENDING, 60)
+
+
+@pytest.mark.parametrize("path", sorted(EXAMPLES.glob("*.py")), ids=lambda path: path.name)
+def test_every_example_is_run_here(path: Path) -> None:
+    if path.name == "sample_task.py":
+        return  # by name, above
+    assert f'"{path.name}"' in Path(__file__).read_text(encoding="utf-8")
