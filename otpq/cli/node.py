@@ -57,6 +57,14 @@ def _parser() -> argparse.ArgumentParser:
     add("--store", metavar="URL", help="sqlite:///path, a path, or memory:; else in the directory.")
     add("--dir", metavar="DIR", type=Path, help="Where the node keeps its things; else ~/.otpq/NAME.")
     add("--grace", metavar="SECONDS", type=float, help="What running tasks have after TERM; else 30.")
+    add(
+        "--lease", metavar="SECONDS", type=float, help="What tasks run on when the node gives no sign of life; else 30."
+    )
+    add(
+        "--retention",
+        metavar="STATE=TIME,...",
+        help="How long ended tasks are kept, as in succeeded=1d,failed=30d,mail.send:failed=forever; units s, m, h, d, w.",
+    )
     add("--quiet", "-q", action="store_true", help="On a terminal: no lines about tasks.")
     add("--cookie-file", metavar="FILE", type=Path, help="Else OTPQ_COOKIE_FILE, else ~/.otpq/cookie.")
     add("--path", type=Path, action="append", help=argparse.SUPPRESS)  # what `otpq.start` says
@@ -75,8 +83,9 @@ def _given(words: Sequence[str]) -> dict[str, Any]:
 def _settings(given: dict[str, Any]) -> dict[str, Any]:
     """The settings of `NodeConfig` that were given."""
     from otpq.node.config import workers_of
+    from otpq.queue.retention import Retention
 
-    settings: dict[str, Any] = {name: given[name] for name in ("name", "store", "grace") if name in given}
+    settings: dict[str, Any] = {name: given[name] for name in ("name", "store", "grace", "lease") if name in given}
     if "workers" in given:
         settings["workers"] = workers_of(given["workers"])
     settings["path"] = _paths(given.get("app"), given.get("path", ()))
@@ -84,6 +93,8 @@ def _settings(given: dict[str, Any]) -> dict[str, Any]:
         settings["app"] = _app(given["app"])
     if "queues" in given:
         settings["queues"] = tuple(queue.strip() for queue in given["queues"].split(","))
+    if "retention" in given:
+        settings["retention"] = Retention.parse(given["retention"])
     if "dir" in given:
         settings["directory"] = given["dir"].absolute()
     cookie_file = given.get("cookie_file", os.environ.get("OTPQ_COOKIE_FILE"))

@@ -24,6 +24,7 @@ __all__ = [
     "task_lines",
     "tasks_table",
     "warnings_as_lines",
+    "with_why",
 ]
 
 
@@ -80,8 +81,13 @@ def tasks_table(tasks: Sequence[Task]) -> str:
     return table(("ID", "STATE", "ATTEMPT", "QUEUE", "CREATED", "NAME"), rows)
 
 
+def with_why(task: Task, why: Mapping[str, Any] | None) -> dict[str, Any]:
+    """A task's fields, and beside them why it is not at work."""
+    return {**{name: getattr(task, name) for name in task.__struct_fields__}, "why": why}
+
+
 def task_lines(task: Task, why: Mapping[str, Any] | None = None) -> str:
-    """Everything about one task, and `why` it is not at work."""
+    """Everything about one task, and why it is not at work."""
     facts: dict[str, object] = {
         "id": task.id,
         "name": _shown_name(task),
@@ -132,13 +138,15 @@ def _facts(fact: Any) -> list[str]:
     return [fact if isinstance(fact, str) else _json(fact).decode()]
 
 
-def _reason(why: Mapping[str, Any]) -> str:
-    facts = ", ".join(f"{name} {_json(fact).decode()}" for name, fact in why.items() if name != "code")
-    return f"{why['code']} ({facts})" if facts else why["code"]
-
-
 def _shown_name(task: Task) -> str:
     return task.name if task.title is None else f"{task.name} ({task.title})"
+
+
+def _reason(why: Mapping[str, Any]) -> str:
+    facts = ", ".join(
+        f"{name} {fact if isinstance(fact, str) else _json(fact).decode()}" for name, fact in why["facts"].items()
+    )
+    return f"{why['code']} ({facts})" if facts else str(why["code"])
 
 
 def _call(task: Task) -> str:

@@ -11,7 +11,7 @@ import typer
 from typer.core import TyperCommand
 
 from otpq.cli.options import AsJson, CookieFile, NodeOption, open_client, pairs, value
-from otpq.cli.printing import counts_table, put, put_json, put_tasks, task_lines, warnings_as_lines
+from otpq.cli.printing import counts_table, put, put_json, put_tasks, task_lines, warnings_as_lines, with_why
 
 __all__ = ["Submit", "cancel", "counts", "list_", "show", "submit"]
 
@@ -93,11 +93,11 @@ def list_(
 
 
 def show(id: TaskId, *, as_json: AsJson = False, node: NodeOption = None, cookie_file: CookieFile = None) -> None:
-    """Show all there is to know about a task."""
+    """Show all there is to know about a task, and why it is not at work."""
     with open_client(node, cookie_file) as client:
         task = client.get_task_status(id)
-        why = None if as_json else client.why(id)
-    put_json(task) if as_json else put(task_lines(task, why))
+        why = client.why(id)
+    put_json(with_why(task, why)) if as_json else put(task_lines(task, why))
 
 
 def counts(

@@ -231,10 +231,9 @@ class Client:
         return self._ask(questions.counts(queue))
 
     def why(self, id: str) -> dict[str, Any] | None:
-        """Why a task is not at work; None: it has ended.
+        """Why a task is not at work now: {"code": ..., "facts": {...}}; None once it has ended.
 
-        Returns:
-            `code`, which is not_due, paused, handler_limit, no_worker, no_handler or assigned, and the facts behind it.
+        Codes: `not_due`, `paused`, `handler_limit`, `no_handler`, `no_worker`, `assigned` (in front of a child, or running).
 
         Raises:
             TaskNotFound: There is none with this id.

@@ -109,16 +109,18 @@ def counts(queue: str | None) -> Question[dict[str, dict[str, int]]]:
     return Question("counts", verbs.CountsOf(queue), _all_states)
 
 
-def why(id: bytes) -> Question[dict[str, Any] | None]:
-    """Why a task is not at work, as `code` with the facts behind it; None: it has ended."""
-    return Question("why", verbs.TaskOf(id), lambda facts: facts or None)
-
-
 def cancel(id: bytes, grace: float) -> Question[str]:
     """'cancelled', 'cancelling' or 'too_late'."""
     if not grace >= 0:
         raise UsageError(f"grace={grace} is not allowed: seconds, 0 or more")
     return Question("cancel", verbs.CancelTask(id, grace), str)
+
+
+def why(id: bytes) -> Question[dict[str, Any] | None]:
+    """{"code", "facts"}; None: it has ended."""
+    return Question(
+        "why", verbs.TaskRef(id), lambda why: None if why is None else {"code": why.code, "facts": why.facts}
+    )
 
 
 def affected(verb: str, selector: Selector) -> Question[int]:

@@ -58,6 +58,7 @@ _RULES: Final[dict[type, Callable[[State, Any], None]]] = {
     ev.Cancel: requests.cancel,
     ev.Retry: requests.retry,
     ev.Delete: requests.delete,
+    ev.Prune: requests.prune,
     ev.Pause: settings.pause,
     ev.LimitHandler: settings.limit_handler,
     ev.LimitQueue: settings.limit_queue,
@@ -89,6 +90,8 @@ class QueueCore:
                 needs.keys.update([new.key for new in event.tasks if new.key is not None])
             elif isinstance(event, ev.Cancel | ev.Retry | ev.Delete):
                 needs.ids.update(event.ids)
+            elif isinstance(event, ev.Prune):
+                needs.ids.update(id for id, _ in event.tasks)
         for orphan in self._orphans.values():
             needs.seqs.update(orphan.open)
         needs.lanes = self._state.lanes.ask()
@@ -171,9 +174,14 @@ class QueueCore:
         lease = state.leases.next_deadline - now.mono
         return max(0.0, min(self._clockwork.seconds_until(now), lease))
 
-    def why(self, row: TaskRow) -> Why | None:
-        """Why the task of `row`, as the store has it now, is not at work; None: it has ended."""
-        return why(self._state, row)
+    def why(self, row: TaskRow, wall: float | None = None) -> Why | None:
+        """Why the task of `row`, as the store has it now, is not at work; None: it has ended.
+
+        Args:
+            row: From the store, as of the last step.
+            wall: The time, for "in so many seconds"; None: that of the last step, which may be long ago.
+        """
+        return why(self._state, row, self._state.now.wall if wall is None else wall)
 
     def counts(self) -> dict[str, dict[TaskState, int]]:
         """How many tasks are in each of the eight states, by queue. `running` is as the pools last told."""

@@ -27,6 +27,7 @@ __all__ = [
     "NodeLost",
     "Now",
     "Pause",
+    "Prune",
     "Result",
     "Results",
     "Retry",
@@ -123,6 +124,13 @@ class Delete(msgspec.Struct, kw_only=True):
     request: int
     ids: tuple[bytes, ...]
     waiting: bool = False
+
+
+class Prune(msgspec.Struct, kw_only=True):
+    """Forget tasks that ended long ago. No answer; who has not ended, or ended anew since it was found, stays."""
+
+    tasks: tuple[tuple[bytes, float], ...]
+    """(id, when it had ended)."""
 
 
 # -------------------------------------------------------------- from operators
@@ -335,6 +343,7 @@ Event: TypeAlias = (
     | Cancel
     | Retry
     | Delete
+    | Prune
     | Pause
     | LimitHandler
     | LimitQueue

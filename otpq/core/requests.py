@@ -10,12 +10,12 @@ from otpq.core.state import QUEUED, SUCCEEDED
 from otpq.task import ENDED
 
 if TYPE_CHECKING:
-    from otpq.core.events import Cancel, Delete, Retry
+    from otpq.core.events import Cancel, Delete, Prune, Retry
     from otpq.core.leases import Lease
     from otpq.core.records import TaskRow
     from otpq.core.state import State
 
-__all__ = ["cancel", "delete", "retry"]
+__all__ = ["cancel", "delete", "prune", "retry"]
 
 
 def cancel(state: State, event: Cancel) -> None:
@@ -87,6 +87,15 @@ def delete(state: State, event: Delete) -> None:
         else:
             answer = "too_early"
         state.ledger.acks.append(Reply(client=event.client, request=event.request, id=id, answer=answer))
+
+
+def prune(state: State, event: Prune) -> None:
+    """Forget those that are still as ended as they were when they were found."""
+    for id, finished in event.tasks:
+        row = state.task(id)
+        if row is not None and row.state in ENDED and row.finished == finished:
+            _forget(state, row)
+            state.stats.pruned += 1
 
 
 def _forget(state: State, row: TaskRow) -> None:

@@ -76,6 +76,8 @@ class Stats(msgspec.Struct):
     stale_results: int = 0
     hand_backs: int = 0
     interruptions: int = 0
+    pruned: int = 0
+    """Ended tasks that were forgotten after their retention."""
     charges: int = 0
     """Runs that count against their tasks because a child or a node died."""
     resent_batches: int = 0

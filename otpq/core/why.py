@@ -28,8 +28,8 @@ class Why(msgspec.Struct, frozen=True):
     facts: dict[str, Fact]
 
 
-def why(state: State, row: TaskRow) -> Why | None:
-    """Why the task of `row`, as the store has it, is not at work; None: it has ended.
+def why(state: State, row: TaskRow, wall: float) -> Why | None:
+    """Why the task of `row`, as the store has it, is not at work at the time `wall`; None: it has ended.
 
     The first of these that is true: it is in somebody's lease, it is not due, it is paused, no pool serves its queue, no
     such pool knows its handler, its handler is at its limit, all pools are busy (`no_worker` too, with the facts).
@@ -40,7 +40,7 @@ def why(state: State, row: TaskRow) -> Why | None:
     if row.state in ENDED:
         return None
     if row.state != QUEUED:
-        return Why("not_due", {"due": row.due, "seconds": row.due - state.now.wall, "state": row.state})
+        return Why("not_due", {"due": row.due, "seconds": row.due - wall, "state": row.state})
     return _held_up(state, row)
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from otpq.errors import BadOption
+from otpq.queue.retention import Retention
 from otpq.store.url import parse_url
 from otpq.wire.node_name import NodeName
 
@@ -38,6 +39,11 @@ class NodeConfig:
     """Default: ~/.otpq/cookie, made at the first start."""
     grace: float = 30.0
     """Seconds that running tasks have to end after TERM before they are handed back."""
+    lease: float = 30.0
+    """Seconds that running tasks go on when the queue server, or the whole node, gives no sign of life; then the warden ends
+    them, uncharged."""
+    retention: Retention = field(default_factory=Retention)
+    """How long ended tasks are kept: a day, those that failed or expired 30 days, unless it says otherwise."""
 
     def __post_init__(self) -> None:
         if isinstance(self.workers, bool) or not isinstance(self.workers, int) or self.workers < 0:
@@ -46,6 +52,8 @@ class NodeConfig:
             raise BadOption("queues", self.queues, "one or more names")
         if not isinstance(self.grace, int | float) or not self.grace >= 0:
             raise BadOption("grace", self.grace, "seconds, 0 or more")
+        if isinstance(self.lease, bool) or not isinstance(self.lease, int | float) or not 0 < self.lease < float("inf"):
+            raise BadOption("lease", self.lease, "seconds, more than 0")
         if self.store is not None:
             parse_url(self.store)
 

@@ -2,7 +2,7 @@
 
 Node (one_for_one)
 ├── Console              only on a terminal: prints what ended
-├── QueueServer          core, store, socket; the node leads
+├── Queue tree           queue server (core, store, socket; the node leads), pruner, reader
 ├── Undertaker           for the first minute: what earlier incarnations left
 └── Pool tree            warden, workers with their children, the pool that feeds them
 """
@@ -22,7 +22,7 @@ from otpq.client.address import ADDRESS_FILE
 from otpq.errors import OtpqError, StoreError, UsageError
 from otpq.faults import arm
 from otpq.node.console import Console
-from otpq.node.past import deaths_in, new_incarnation
+from otpq.node.past import deaths_in, new_incarnation, remove_leftovers
 from otpq.node.undertaker import Undertaker
 from otpq.otp import (
     CallFailed,
@@ -36,16 +36,20 @@ from otpq.otp import (
     StartFailed,
     Supervisor,
     attach,
+    cast,
     is_alive,
     send,
     stop,
 )
 from otpq.queue.onlooker import CONSOLE
+from otpq.queue.pruner import Pruner
 from otpq.queue.queue_server import QueueServer
+from otpq.queue.reader import Reader
 from otpq.store.errors import StoreTaken
-from otpq.store.url import open_store
+from otpq.store.url import open_store, parse_url
 from otpq.wire.cookie import BadCookie, Cookie
 from otpq.wire.listener import AddressTaken, Listener
+from otpq.worker import tombstone
 from otpq.worker.pool import Pool, PoolConfig, pool_tree
 
 if TYPE_CHECKING:
@@ -108,30 +112,73 @@ def run_node(
 def _start(config: NodeConfig, cookie: Cookie, say: Callable[[Sequence[Line]], None] | None) -> Pid:
     incarnation = new_incarnation()
     name = config.name.plain
-    queue_server = ChildSpec(
-        id="queue_server",
-        start=partial(
-            QueueServer.start_link,
-            partial(open_store, config.store_url),
-            partial(Listener, config.name.address, cookie),
-            name,
-            incarnation,
-            deaths_in(config.place, name),
-            name="queue_server",
-        ),
-        shutdown=10.0,
-    )
     undertaker = partial(Undertaker.start_link, config.place, name, "queue_server")
-    specs = [queue_server, ChildSpec(id="undertaker", start=undertaker, restart="transient")]
+    specs = [
+        _queue_tree(config, cookie, name, incarnation),
+        ChildSpec(id="undertaker", start=undertaker, restart="transient"),
+    ]
     if say is not None:
         # First up and last down, so that it tells of all; never restarted, since a display must not bring a node down.
         console = partial(Console.start_link, say, name=CONSOLE)
         specs.insert(0, ChildSpec(id="console", start=console, restart="temporary", shutdown=1.0))
     if config.app is not None and config.workers:
-        specs.append(pool_tree(_pool_config(config, name, incarnation)))
+        start = partial(_start_pool, config, name, incarnation)
+        specs.append(ChildSpec(id="pool default", start=start, type="supervisor"))
     # Five restarts in ten seconds: a store or a socket that is broken for a moment is worth some tries, and what does
     # not mend in that time is for the operator, or for whoever restarts the program.
     return Supervisor.start_link(specs, max_restarts=5, max_seconds=10.0, name="node")
+
+
+def _queue_tree(config: NodeConfig, cookie: Cookie, name: str, incarnation: str) -> ChildSpec:
+    has_reader = parse_url(config.store_url) is not None  # nobody else can look into this process's memory
+    children = [
+        ChildSpec(
+            id="queue_server",
+            start=partial(
+                QueueServer.start_link,
+                partial(open_store, config.store_url),
+                partial(Listener, config.name.address, cookie),
+                name,
+                incarnation,
+                deaths_in(config.place, name),
+                has_reader=has_reader,
+                lease=config.lease,
+                name="queue_server",
+            ),
+            shutdown=10.0,
+        )
+    ]
+    pruner = partial(
+        Pruner.start_link,
+        "queue_server",
+        config.retention,
+        partial(remove_leftovers, config.place, incarnation),
+        name="pruner",
+    )
+    children.append(ChildSpec(id="pruner", start=pruner))
+    if has_reader:
+        reader = partial(Reader.start_link, config.store_url, "queue_server", name="reader")
+        children.append(ChildSpec(id="reader", start=reader))
+    # Rest for one: what looks or prunes for a queue server that is gone has nobody to tell. The numbers are the node's:
+    # what does not mend here does not mend above.
+    start = partial(
+        Supervisor.start_link, children, strategy="rest_for_one", max_restarts=5, max_seconds=10.0, name="queue tree"
+    )
+    return ChildSpec(id="queue tree", start=start, type="supervisor")
+
+
+def _start_pool(config: NodeConfig, name: str, incarnation: str) -> Pid:
+    """Start the pool's tree, as another incarnation if this one is over.
+
+    The warden ends an incarnation whose lease has run out, because the node was stopped or its queue server gone, and a
+    tombstone is for good. The node lives on all the same; it tells the queue server of the death, which ends the leases.
+    """
+    if tombstone.path_of(config.place, incarnation).exists():
+        for death in deaths_in(config.place, name):
+            cast("queue_server", (death,))
+        incarnation = new_incarnation()
+        logger.warning("the lease ran out and the warden ended what ran; going on as incarnation %s", incarnation)
+    return pool_tree(_pool_config(config, name, incarnation)).start()
 
 
 def _pool_config(config: NodeConfig, name: str, incarnation: str) -> PoolConfig:
@@ -148,6 +195,8 @@ def _pool_config(config: NodeConfig, name: str, incarnation: str) -> PoolConfig:
         # What a handler submits goes to its own node, whatever the shell that started the node talks to.
         environment={"OTPQ_NODE": str(config.name), "OTPQ_COOKIE_FILE": str(config.cookie.absolute())},
         grace=config.grace,
+        lease=config.lease,
+        beat=min(1.0, config.lease / 5),
     )
 
 

@@ -1,4 +1,4 @@
-"""Undertaker: tells the queue server of deaths that are proven only now, and clears away those that are settled.
+"""Undertaker: tells the queue server of deaths that are proven only now.
 
 A node that was killed may be back before the warden of its last incarnation has written the tombstone: 10 ms later as a
 rule, more if a child is slow to die. Without a second look its tasks would wait for the end of the lease.
@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
-from otpq.node.past import deaths_in, forget
+from otpq.node.past import deaths_in
 from otpq.otp import GenServer, Normal, Stop, cast, send_after, whereis
 
 if TYPE_CHECKING:
@@ -24,10 +24,7 @@ _LOOK: Final = "look"
 
 
 class Undertaker(GenServer):
-    """Looks at the node's directory for its first minute, then ends.
-
-    What it removes then is not needed for any promise: if a store refused for all that minute, the leases end by their term.
-    """
+    """Looks at the node's directory for its first minute, then ends. What it has found, the Pruner removes in its time."""
 
     def init(self, directory: Path, node: str, queue_server: str, looks: int = int(_SETTLED / _LOOK_EVERY)) -> None:
         """Look `looks` times, the first time a moment from now."""
@@ -39,7 +36,7 @@ class Undertaker(GenServer):
         send_after(_LOOK_EVERY, self.pid, _LOOK)
 
     def handle_info(self, _message: Any) -> Stop | None:
-        """Look once; after the last time, clear away and end."""
+        """Look once; after the last time, end."""
         queue_server = whereis(self._queue_server)
         if queue_server is not None:  # else the next look will do
             for death in deaths_in(self._directory, self._node, self._told):
@@ -49,5 +46,4 @@ class Undertaker(GenServer):
         if self._looks > 0:
             send_after(_LOOK_EVERY, self.pid, _LOOK)
             return None
-        forget(self._directory, self._told)
         return Stop(Normal())

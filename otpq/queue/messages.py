@@ -6,10 +6,24 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
-    from otpq.core.events import SessionOpened
-    from otpq.otp import Pid
+    from collections.abc import Mapping
 
-__all__ = ["OpenPool", "PoolFacts", "RunEnd", "RunsEnded"]
+    from otpq.core.events import Heartbeat, SessionOpened
+    from otpq.otp import Pid
+    from otpq.queue.looking import Inquiry
+
+__all__ = [
+    "Asked",
+    "Beat",
+    "Beaten",
+    "EndedTasks",
+    "Holders",
+    "OpenPool",
+    "PoolFacts",
+    "ReaderUp",
+    "RunEnd",
+    "RunsEnded",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +42,51 @@ class PoolFacts:
     workers: list[dict[str, Any]]
     """One a worker: `pool`, `worker`, `child` (the child's pid), `task`, `seconds`, `done`, `failed`, `restarts`,
     `error`, `failing`; `Pool.status` says what they are."""
+
+
+@dataclass(frozen=True, slots=True)
+class ReaderUp:
+    """The Reader is there: it answers each `Asked` with an `Answered`."""
+
+    pid: Pid
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """The queue server's question `number`, for the Reader."""
+
+    number: int
+    inquiry: Inquiry
+
+
+@dataclass(frozen=True, slots=True)
+class EndedTasks:
+    """Asks for one step of a walk over the ended tasks: an `EndedPage`, as `Reading.ended` gives it; None: not now."""
+
+    before: Mapping[str, float]
+    after: int | None
+    scan: int
+
+
+@dataclass(frozen=True, slots=True)
+class Holders:
+    """Asks for the incarnations that hold a lease in the store: a frozenset of their names; None: not now."""
+
+
+@dataclass(frozen=True, slots=True)
+class Beat:
+    """A sign of life of a pool, sent at `sent_ns` of `boottime_ns`; acknowledged by `Beaten`."""
+
+    pid: Pid
+    event: Heartbeat
+    sent_ns: int
+
+
+@dataclass(frozen=True, slots=True)
+class Beaten:
+    """The queue server has heard the `Beat` sent then: from then on the node's leases last one term."""
+
+    sent_ns: int
 
 
 class RunEnd(NamedTuple):

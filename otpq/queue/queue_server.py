@@ -15,6 +15,7 @@ from __future__ import annotations
 import logging
 import time
 from collections import deque
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 from otpq.core import effects as ef
@@ -24,23 +25,26 @@ from otpq.core.records import Changes, Loaded, Needs
 from otpq.core.state import Config
 from otpq.errors import StoreError
 from otpq.faults import hit
-from otpq.otp import Call, Cast, Crash, Down, GenServer, NoReply, Ok, Pid, Stop, TreeNode, cast, monitor, reply, tree
+from otpq.otp import Call, Cast, Crash, Down, GenServer, NoReply, Ok, Pid, Stop, cast, monitor, reply
 from otpq.queue import queries
+from otpq.queue.answers import ANSWERS, Answers, facts
 from otpq.queue.clients import Clients, session_of
 from otpq.queue.inbox import Arrived, PolledInbox
-from otpq.queue.messages import OpenPool, PoolFacts
+from otpq.queue.looking import PATIENCE, look
+from otpq.queue.lookups import LOOK, Lookups
+from otpq.queue.messages import Beat, Beaten, EndedTasks, Holders, OpenPool, PoolFacts, ReaderUp
 from otpq.queue.onlooker import Onlooker
+from otpq.queue.turns import Answered
 from otpq.store.errors import CommitRefused, CommitUnknown, StaleEpoch
-from otpq.task import ENDED, TaskState
 from otpq.wire import messages as wire
-from otpq.wire import verbs
 from otpq.wire.codec import Fault, decode_from_client, encode
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from otpq.otp import Caller, MonitorRef
     from otpq.queue.clients import Submission
-    from otpq.store.protocol import Store
+    from otpq.store.protocol import EndedPage, Store
     from otpq.wire.listener import Listener
 
 __all__ = ["QueueServer"]
@@ -75,6 +79,9 @@ class QueueServer(GenServer):
         node: str,
         incarnation: str,
         lost: Sequence[ev.NodeLost] = (),
+        *,
+        has_reader: bool = False,
+        lease: float = 30.0,
     ) -> Ok | None:
         """Take over the store, listen, and go on where the last queue server was.
 
@@ -84,12 +91,15 @@ class QueueServer(GenServer):
             node: The name that clients must have meant.
             incarnation: This start of the node.
             lost: Incarnations of which the death is proven.
+            has_reader: Whether a `Reader` will look into the store for it; else it does so itself, a little at a time.
+            lease: Seconds that a node's leases last after its last heartbeat, as the node counts them.
         """
+        self._lease = lease
         self._node, self._incarnation = node, incarnation
         self._store = open_store()
         self.own(self._store.close)
         self._epoch = self._store.open()
-        self._reading = self._store.reading()
+        self._reading = self._store.reading(patience=PATIENCE)
         self.own(self._reading.close)
         self._listener = listen()
         self._inbox.attend(self._listener)
@@ -98,15 +108,26 @@ class QueueServer(GenServer):
         self._onlooker = Onlooker(self.registry)
         self._pools: dict[str, Pid] = {}
         self._sessions: dict[Any, str] = {}
-        self._running: dict[str, frozenset[int]] = {}
-        self._pool_facts: dict[str, list[dict[str, Any]]] = {}
-        self._bulks: dict[tuple[str, int], list[int]] = {}
         self._queue: deque[ev.Event] = deque(lost)
         self._degraded: str | None = None
         self._probe_at = 0.0
         self._commits = 0
         self._faults = dict.fromkeys(("oversized", "garbage", "invalid", "unknown_session"), 0)
-        self._numbers = 0
+        self._answers = Answers(
+            node=node,
+            incarnation=incarnation,
+            epoch=self._epoch,
+            store=self._store,
+            reading=self._reading,
+            clients=self._clients,
+            lookups=Lookups(None if has_reader else partial(look, self._reading)),
+            core=lambda: self._core,
+            degraded=lambda: self._degraded,
+            ask=self._ask,
+            counters=self._counters,
+            registry=self.registry,
+            pools=self._pools,
+        )
         self._make_core()
         return None
 
@@ -134,27 +155,67 @@ class QueueServer(GenServer):
                 self._arrived(peer, data)
             case Cast(told):
                 for each in told:
-                    self._hear_pool(each)
-            case Call(("status",), caller):
-                reply(caller, self._facts())
+                    self._hear(each)
+            case Call(request, caller):
+                self._answer(request, caller)
             case Down(ref=ref):
-                session = self._sessions.pop(ref, None)
-                if session is not None:
-                    self._pools.pop(session, None)
-                    self._pool_facts.pop(session, None)
+                self._hear_end(ref)
+            case _ if message == LOOK:
+                self._answers.lookups.look()
+                self._send_outbox()
             case _:
                 logger.warning("%r drops %r", self.pid, message)
 
-    def _hear_pool(self, told: ev.Event | OpenPool | PoolFacts) -> None:
-        match told:
-            case OpenPool():
-                self._open_pool(told)
-            case PoolFacts():
-                self._pool_facts[told.session] = told.workers
+    def _hear(self, request: Any) -> None:
+        match request:
+            case OpenPool() as opened:
+                self._open_pool(opened)
+            case ev.Running() as event:
+                self._answers.running[event.session] = event.seqs
+                self._queue.append(event)
+            case Beat(pid, event, sent_ns):
+                # Now and not after the step: the core counts the term from then, or anew from a new queue server's start.
+                self._queue.append(event)
+                cast(pid, Beaten(sent_ns))
+            case PoolFacts() as told:
+                self._answers.told(told.session, told.workers)
+            case Answered() as answered:
+                self._answers.lookups.answered(answered)
+                self._send_outbox()
+            case ReaderUp(reader):
+                self._answers.lookups.reader_up(reader)
+            case event:
+                self._queue.append(event)
+
+    def _answer(self, request: Any, caller: Caller) -> None:
+        match request:
+            case EndedTasks() | Holders():
+                reply(caller, self._read(request))
+            case ("status",):
+                reply(caller, facts(self._answers))
             case _:
-                if isinstance(told, ev.Running):
-                    self._running[told.session] = told.seqs
-                self._queue.append(told)
+                logger.warning("%r drops %r", self.pid, request)
+
+    def _read(self, request: EndedTasks | Holders) -> EndedPage | frozenset[str] | None:
+        if self._degraded is not None:
+            return None
+        try:
+            if isinstance(request, Holders):
+                return frozenset(lease.incarnation for lease in self._reading.leases())
+            return self._reading.ended(request.before, after=request.after, scan=request.scan)
+        except StoreError as error:
+            logger.warning("the pruner cannot be answered: %s", error)
+            return None
+
+    def _hear_end(self, ref: MonitorRef) -> None:
+        if self._answers.lookups.is_reader(ref):
+            self._answers.lookups.reader_down()
+            self._send_outbox()
+            return
+        session = self._sessions.pop(ref, None)
+        if session is not None:
+            self._pools.pop(session, None)
+            self._answers.pool_gone(session)
 
     def _open_pool(self, opened: OpenPool) -> None:
         session = opened.event.session
@@ -265,7 +326,7 @@ class QueueServer(GenServer):
     # --- a store that refuses ----------------------------------------------------------------------------------------
 
     def _make_core(self) -> None:
-        self._core = QueueCore(self._store.recover(), Config(epoch=self._epoch))
+        self._core = QueueCore(self._store.recover(), Config(epoch=self._epoch, lease=self._lease))
 
     def _was_committed(self, failed: CommitUnknown) -> bool:
         try:
@@ -287,7 +348,7 @@ class QueueServer(GenServer):
             if isinstance(event, ev.Cancel | ev.Retry | ev.Delete | ev.Pause):
                 self._fail(event, str(failed))
         self._queue.clear()
-        self._bulks.clear()
+        self._answers.core_lost(str(failed))
         self._send_outbox()
 
     def _recovers(self) -> bool:
@@ -320,8 +381,7 @@ class QueueServer(GenServer):
         self._clients.refuse(submissions, self._degraded or "store_unavailable", text)
 
     def _fail(self, event: ev.Cancel | ev.Retry | ev.Delete | ev.Pause, text: str) -> None:
-        failed = wire.Failed(event.request, self._degraded or "store_unavailable", text)
-        self._clients.tell(session_of(event.client), failed)
+        self._answers.fail(session_of(event.client), event.request, self._degraded or "store_unavailable", text)
 
     # --- clients -----------------------------------------------------------------------------------------------------
 
@@ -384,7 +444,7 @@ class QueueServer(GenServer):
     def _hear_query(self, _peer: bytes, session: bytes, query: wire.Query) -> None:
         try:
             body = queries.decode(query)
-            answer = _ANSWER[query.verb](self, session, query, body)
+            answer = ANSWERS[query.verb](self._answers, session, query, body)
         except queries.BadQuery as bad:
             self._clients.tell(session, wire.Failed(query.number, bad.code, str(bad), bad.field))
         except StoreError as error:
@@ -393,97 +453,11 @@ class QueueServer(GenServer):
             if answer is not None:
                 self._clients.tell(session, queries.answer(query.number, answer))
 
-    def _running_now(self) -> frozenset[int]:
-        return frozenset().union(*self._running.values())
-
-    def _get(self, _session: bytes, _query: wire.Query, body: Any) -> object:
-        running = self._running_now()
-        found = self._store.load(Needs(ids=set(body.ids))).by_id
-        return [queries.view_of(found[id_], running) for id_ in body.ids if id_ in found]
-
-    def _list(self, _session: bytes, _query: wire.Query, body: Any) -> object:
-        return queries.page_of(self._reading, body, self._running_now())
-
-    def _counts(self, _session: bytes, _query: wire.Query, body: Any) -> object:
-        counts = self._core.counts()
-        return counts if body.queue is None else {body.queue: counts.get(body.queue, dict.fromkeys(TaskState, 0))}
-
-    def _why(self, _session: bytes, _query: wire.Query, body: Any) -> object:
-        row = self._store.load(Needs(ids={body.id})).by_id.get(body.id)
-        if row is None:
-            raise queries.BadQuery("not_found", "there is no such task")
-        why = self._core.why(row)
-        return {} if why is None else {"code": why.code, **why.facts}
-
-    def _cancel(self, session: bytes, query: wire.Query, body: Any) -> None:
-        self._ask_core(ev.Cancel(client=_name(session), request=query.number, ids=(body.id,), grace=body.grace))
-
-    def _bulk(self, session: bytes, query: wire.Query, body: Any) -> None:
-        ids = [id_ for page in queries.matching(self._reading, body) for id_ in page]
-        self._ask_bulk(session, query.number, ids, queries.BULK[query.verb])
-
-    def _purge(self, session: bytes, query: wire.Query, body: Any) -> None:
-        selector = verbs.Selector(queue=body.queue)
-        ids = [id_ for page in queries.matching(self._reading, selector) for id_ in page]
-        found = self._store.load(Needs(ids=set(ids))).by_id
-        waiting = [id_ for id_ in ids if id_ in found and found[id_].state not in ENDED]
-
-        def delete(**fields: Any) -> ev.Delete:
-            return ev.Delete(waiting=True, **fields)
-
-        self._ask_bulk(session, query.number, waiting, delete)
-
-    def _ask_bulk(self, session: bytes, number: int, ids: Sequence[bytes], event: Callable[..., ev.Event]) -> None:
-        if not ids:
-            self._clients.tell(session, queries.answer(number, verbs.Affected(0)))
-            return
-        self._bulks[_name(session), number] = [len(ids), 0]
-        for begin in range(0, len(ids), STEP):
-            self._ask_core(event(client=_name(session), request=number, ids=tuple(ids[begin : begin + STEP])))
-
-    def _pause(self, session: bytes, query: wire.Query, body: Any) -> None:
-        self._bulks[_name(session), query.number] = [1, 0]
-        paused = query.verb == "pause"
-        self._ask_core(ev.Pause(client=_name(session), request=query.number, queue=body.queue, paused=paused))
-
-    def _ask_core(self, event: ev.Event) -> None:
-        if self._degraded is not None:
-            raise queries.BadQuery(self._degraded, "the store refuses to write")
+    def _ask(self, event: ev.Event) -> None:
         self._queue.append(event)
 
-    def _health(self, *_: object) -> object:
-        problems = queries.problems_of(facts for pool in self._pool_facts.values() for facts in pool)
-        return {"ok": self._degraded is None and not problems, "node": self._node, "incarnation": self._incarnation,
-                "store": self._degraded or "ok", "epoch": self._epoch, "pools": sorted(self._pools),
-                "problems": problems}  # fmt: skip
-
-    def _facts(self, *_: object) -> dict[str, Any]:
-        stats = self._core.stats
-        return {
-            "commits": self._commits,
-            "clients": len(self._clients),
-            "held": self._core.held,
-            "open_leases": self._core.open_leases,
-            "faults": dict(self._faults),
-            "tree": self._tree(),
-            **{name: getattr(stats, name) for name in stats.__struct_fields__},
-        }
-
-    def _tree(self) -> dict[str, Any] | None:
-        node = self.registry.whereis("node")
-        return None if node is None else _plain(tree(node))
-
-    def _queues(self, *_: object) -> object:
-        return [{"queue": name, **counts} for name, counts in sorted(self._core.counts().items())]
-
-    def _handlers(self, *_: object) -> object:
-        return self._core.handlers()
-
-    def _workers(self, *_: object) -> object:
-        return [worker for facts in self._pool_facts.values() for worker in facts]
-
-    def _nodes(self, *_: object) -> object:
-        return [{"node": self._node, "incarnation": self._incarnation, "leads": True}]
+    def _counters(self) -> dict[str, Any]:
+        return {"commits": self._commits, "faults": dict(self._faults)}
 
     # --- effects -----------------------------------------------------------------------------------------------------
 
@@ -498,41 +472,7 @@ class QueueServer(GenServer):
             self._queue.appendleft(left.event())
 
     def _send_reply(self, effect: ef.Reply) -> None:
-        key = (effect.client, effect.request)
-        bulk = self._bulks.get(key)
-        if bulk is None:
-            self._tell_reply(effect)
-            return
-        bulk[0] -= 1
-        bulk[1] += effect.answer not in {"not_found", "too_late", "too_early"}
-        if bulk[0] == 0:
-            del self._bulks[key]
-            answer = queries.answer(effect.request, verbs.Affected(bulk[1]))
-            self._clients.tell(session_of(effect.client), answer)
-
-    def _tell_reply(self, effect: ef.Reply) -> None:
-        if effect.answer == "not_found":
-            facts: dict[str, str | int | float] = {} if effect.id is None else {"id": effect.id.hex()}
-            answer: wire.FromServer = wire.Failed(effect.request, "not_found", "there is no such task", facts=facts)
-        else:
-            answer = queries.answer(effect.request, effect.answer)
-        self._clients.tell(session_of(effect.client), answer)
-
-
-def _plain(node: TreeNode) -> dict[str, Any]:
-    return {
-        "id": node.id,
-        "pid": repr(node.pid),
-        "type": node.type,
-        "restarts": node.restarts,
-        "mailbox": None if node.info is None else node.info.mailbox,
-        "callback": None if node.info is None else node.info.callback,
-        "children": [_plain(child) for child in node.children],
-    }
-
-
-def _name(session: bytes) -> str:
-    return session.decode("latin-1")
+        self._answers.replied(effect)
 
 
 _HEAR: Final[dict[type, Callable[[QueueServer, bytes, bytes, Any], None]]] = {
@@ -543,24 +483,4 @@ _HEAR: Final[dict[type, Callable[[QueueServer, bytes, bytes, Any], None]]] = {
     wire.Query: QueueServer._hear_query,  # noqa: SLF001
     wire.Ping: QueueServer._hear_ping,  # noqa: SLF001
     wire.Goodbye: QueueServer._hear_goodbye,  # noqa: SLF001
-}
-
-_ANSWER: Final[dict[str, Callable[[QueueServer, bytes, wire.Query, Any], object]]] = {
-    "get": QueueServer._get,  # noqa: SLF001 - a table of its own methods
-    "list": QueueServer._list,  # noqa: SLF001
-    "counts": QueueServer._counts,  # noqa: SLF001
-    "why": QueueServer._why,  # noqa: SLF001
-    "cancel": QueueServer._cancel,  # noqa: SLF001
-    "cancel_all": QueueServer._bulk,  # noqa: SLF001
-    "retry": QueueServer._bulk,  # noqa: SLF001
-    "delete": QueueServer._bulk,  # noqa: SLF001
-    "purge": QueueServer._purge,  # noqa: SLF001
-    "pause": QueueServer._pause,  # noqa: SLF001
-    "resume": QueueServer._pause,  # noqa: SLF001
-    "queues": QueueServer._queues,  # noqa: SLF001
-    "handlers": QueueServer._handlers,  # noqa: SLF001
-    "workers": QueueServer._workers,  # noqa: SLF001
-    "nodes": QueueServer._nodes,  # noqa: SLF001
-    "health": QueueServer._health,  # noqa: SLF001
-    "stats": QueueServer._facts,  # noqa: SLF001
 }

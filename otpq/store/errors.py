@@ -21,6 +21,7 @@ __all__ = [
     "StoreDamaged",
     "StoreTaken",
     "StoreUnreachable",
+    "TookTooLong",
 ]
 
 RefusedBecause: TypeAlias = Literal["full", "constraint", "value", "read_only", "busy", "io", "damaged"]
@@ -43,6 +44,14 @@ class StoreUnreachable(StoreError):
 
     def __init__(self, place: str, problem: str) -> None:
         super().__init__(f"store {place}: {problem}")
+        self.place = place
+
+
+class TookTooLong(StoreError):
+    """A question was cut off after the time it may take; asked for less, it may be answered."""
+
+    def __init__(self, place: str) -> None:
+        super().__init__(f"store {place}: the question took too long")
         self.place = place
 
 

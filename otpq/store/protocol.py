@@ -39,6 +39,7 @@ class Filters(msgspec.Struct, frozen=True, kw_only=True):
     before: float | None = None
     """Created before this time."""
     ids: tuple[bytes, ...] | None = None
+    seqs: tuple[int, ...] | None = None
 
 
 class Page(msgspec.Struct, frozen=True):
@@ -54,6 +55,7 @@ class Ended(msgspec.Struct, frozen=True):
     """An ended task that may be forgotten."""
 
     seq: int
+    id: bytes
     name: str
     queue: str
     state: str
@@ -131,8 +133,12 @@ class Store(Protocol):
         """
         ...
 
-    def reading(self) -> Reading:
-        """A way to look into this store, on a connection of its own."""
+    def reading(self, *, patience: float | None = None) -> Reading:
+        """A way to look into this store, on a connection of its own.
+
+        Args:
+            patience: Seconds that a question may take, then it ends with `TookTooLong`; None: as long as it takes.
+        """
         ...
 
     def close(self) -> None:
@@ -151,7 +157,7 @@ class Reading(Protocol):
         """Tasks that match, newest first (by seq), at most `limit`.
 
         Args:
-            filters: Which. With `ids`, at most a few thousand of them.
+            filters: Which. With `ids` or `seqs`, at most a few thousand of them.
             limit: Rows wanted, 1 or more.
             after: The `next` of the page before.
             scan: Rows that may be looked at; see `Page.rows`.

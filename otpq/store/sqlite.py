@@ -146,10 +146,10 @@ class SqliteStore:
             finally:
                 self._roll_back(db)
 
-    def reading(self) -> SqliteReader:
+    def reading(self, *, patience: float | None = None) -> SqliteReader:
         """A reader on a connection of its own."""
         self._connected()
-        return SqliteReader(self._place)
+        return SqliteReader(self._place, patience=patience)
 
     def close(self) -> None:
         """Close the connection, then free the lock."""
@@ -183,7 +183,8 @@ class SqliteStore:
             db.executemany(_SQL["delete_payload"], seqs)
         self._put_leases(db, changes.leases)
         for key, difference in changes.counts.items():
-            self._count(db, key, difference)
+            if difference:
+                self._count(db, key, difference)
         for name, value in changes.settings.items():
             if value is None:
                 db.execute(_SQL["delete_setting"], (name,))

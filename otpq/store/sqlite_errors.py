@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 import apsw
 
-from otpq.store.errors import StoreDamaged, StoreUnreachable
+from otpq.store.errors import StoreDamaged, StoreUnreachable, TookTooLong
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -54,6 +54,8 @@ def translated(place: str) -> Iterator[None]:
         raise StoreUnreachable(place, f"it, its directory or the disk is read-only ({error})") from error
     except apsw.FullError as error:
         raise StoreUnreachable(place, f"the disk is full ({error})") from error
+    except apsw.InterruptError as error:
+        raise TookTooLong(place) from error
     except apsw.CantOpenError as error:
         raise StoreUnreachable(
             place, f"it cannot be opened: does it exist, and may this user read it? ({error})"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final
 
@@ -27,6 +28,9 @@ __all__ = ["SqliteReader"]
 
 _SQL: Final = load_queries("sqlite")
 
+_LOOK_AT_CLOCK: Final = 2_000
+"""SQLite's steps between two looks at the clock, some 0.05 ms."""
+
 _RARE: Final = "state <> 'queued' AND state <> 'succeeded'"
 """As the index `tasks_rare` has it, word for word: else SQLite does not use it."""
 
@@ -37,9 +41,14 @@ class SqliteReader:
     No transaction outlives a method: an open one would keep the write-ahead log from being used again.
     """
 
-    def __init__(self, place: Place) -> None:
+    def __init__(self, place: Place, *, patience: float | None = None) -> None:
+        """`patience`: seconds that a question may take, then it ends with `TookTooLong`; None: as long as it takes."""
         self._place = place
         self._db: apsw.Connection | None = place.connect_reading()
+        self._patience = patience
+        self._until = float("inf")
+        if patience is not None:
+            self._db.set_progress_handler(self._is_late, _LOOK_AT_CLOCK)
 
     def get(self, id: bytes) -> TaskRow | None:
         """The task, or None."""
@@ -54,10 +63,9 @@ class SqliteReader:
         with self._moment() as db:
             top = self._next_seq(db) if after is None else after
             conditions, values = _conditions(filters)
-            if filters.ids is not None:
-                asked = [(id,) for id in filters.ids]
-                found = db.executemany("SELECT seq FROM tasks WHERE id = ?", asked) if asked else ()
-                values["seqs"] = msgspec.json.encode([seq for (seq,) in found]).decode()
+            seqs = self._seqs(db, filters)
+            if seqs is not None:
+                values["seqs"] = msgspec.json.encode(seqs).decode()
                 conditions.append("seq IN (SELECT value FROM json_each(:seqs))")
                 floor = 0
             else:
@@ -104,9 +112,9 @@ class SqliteReader:
         times = [before.get(state) for state in ("succeeded", "failed", "cancelled", "expired")]
         with self._moment() as db:
             rows = list(db.execute(_SQL["ended"], (after or 0, *times, scan)))
-        found = [Ended(*row[:5]) for row in rows if row[6]]
-        newest = max((time for time in times if time is not None), default=0.0)
-        if len(rows) < scan or rows[-1][5] >= newest:
+        found = [Ended(*row[:6]) for row in rows if row[7]]
+        newest = max((at for at in times if at is not None), default=0.0)
+        if len(rows) < scan or rows[-1][6] >= newest:
             return EndedPage(found, None)
         return EndedPage(found, rows[-1][0])
 
@@ -121,13 +129,28 @@ class SqliteReader:
         """The connection, in a transaction, so that all it answers is of one moment."""
         if self._db is None:
             raise StoreClosed(self._place.name)
+        if self._patience is not None:
+            self._until = time.monotonic() + self._patience
         with translated(self._place.name):
             self._db.execute("BEGIN")
             try:
                 yield self._db
             finally:
+                self._until = float("inf")
                 if self._db.in_transaction:
                     self._db.execute("ROLLBACK")
+
+    def _is_late(self) -> bool:
+        return time.monotonic() > self._until
+
+    @staticmethod
+    def _seqs(db: apsw.Connection, filters: Filters) -> list[int] | None:
+        """Those that `ids` and `seqs` leave; None: any."""
+        if filters.ids is None:
+            return None if filters.seqs is None else list(filters.seqs)
+        asked = [(id,) for id in filters.ids]
+        found = db.executemany("SELECT seq FROM tasks WHERE id = ?", asked) if asked else ()
+        return [seq for (seq,) in found if filters.seqs is None or seq in filters.seqs]
 
     @staticmethod
     def _next_seq(db: apsw.Connection) -> int:

@@ -31,8 +31,12 @@ def open_store(url: str) -> Store:
     return SqliteStore(MemoryPlace() if path is None else FilePlace(path))
 
 
-def open_reading(url: str) -> Reading:
+def open_reading(url: str, *, patience: float | None = None) -> Reading:
     """A way to look into the store at `url`, from any process; for `memory:` ask its store, in its process.
+
+    Args:
+        url: Which store.
+        patience: Seconds that a question may take, then it ends with `TookTooLong`; None: as long as it takes.
 
     Raises:
         BadStoreUrl: There can be no such store, or it is in memory.
@@ -45,7 +49,7 @@ def open_reading(url: str) -> Reading:
     path = parse_url(url)
     if path is None:
         raise BadStoreUrl(url, "a store in memory can be read in its own process alone")
-    return SqliteReader(FilePlace(path))
+    return SqliteReader(FilePlace(path), patience=patience)
 
 
 def parse_url(url: str) -> Path | None:

@@ -297,7 +297,8 @@ class Failed(msgspec.Struct, array_like=True, frozen=True, tag=13):
 
     number: Number
     code: Text
-    """`not_found`, `invalid` (see `field`), `unknown_verb`, `store_full`, `store_unavailable`, `too_large`."""
+    """`not_found`, `invalid` (see `field`), `unknown_verb`, `store_full`, `store_unavailable`, `too_large`, `too_slow` (ask
+    for less), `busy`, `reader_lost` (ask again)."""
     message: Text
     field: Text = ""
     facts: dict[str, str | int | float] = {}

@@ -18,9 +18,10 @@ __all__ = [
     "GetTasks",
     "ListTasks",
     "QueueName",
+    "Reason",
     "Selector",
-    "TaskOf",
     "TaskPage",
+    "TaskRef",
     "TaskView",
     "Verb",
 ]
@@ -104,17 +105,25 @@ class CountsOf(msgspec.Struct, frozen=True, array_like=True):
     queue: Name | None = None
 
 
-class TaskOf(msgspec.Struct, frozen=True, array_like=True):
-    """Takes: a task. `why` answers with a reason code as `code`, and the facts behind it; with nothing if it has ended."""
-
-    id: TaskId
-
-
 class CancelTask(msgspec.Struct, frozen=True, array_like=True):
     """Takes: a task and the seconds it has to end by itself. Answered by 'cancelled', 'cancelling' or 'too_late'."""
 
     id: TaskId
     grace: Annotated[float, Meta(ge=0)] = 5.0
+
+
+class TaskRef(msgspec.Struct, frozen=True, array_like=True):
+    """Takes: a task."""
+
+    id: TaskId
+
+
+class Reason(msgspec.Struct, frozen=True, array_like=True):
+    """Answers: why a task is not at work."""
+
+    code: Text
+    """`not_due`, `paused`, `handler_limit`, `no_handler`, `no_worker`, `assigned`; there may be more."""
+    facts: Facts
 
 
 class QueueName(msgspec.Struct, frozen=True, array_like=True):
@@ -140,7 +149,7 @@ VERBS: Final[dict[str, Verb]] = {
     "get": Verb(GetTasks, list[TaskView]),
     "list": Verb(ListTasks, TaskPage),
     "counts": Verb(CountsOf, dict[str, dict[str, int]]),
-    "why": Verb(TaskOf, Facts),
+    "why": Verb(TaskRef, Reason | None),
     "cancel": Verb(CancelTask, str),
     "cancel_all": Verb(Selector, Affected),
     "retry": Verb(Selector, Affected),

@@ -36,7 +36,7 @@ from otpq.otp import (
     send_after,
     whereis,
 )
-from otpq.queue.messages import OpenPool, PoolFacts
+from otpq.queue.messages import Beat, Beaten, OpenPool, PoolFacts
 from otpq.worker.blackboard import Blackboard
 from otpq.worker.deadline import boottime_ns
 from otpq.worker.desk import Desk
@@ -178,6 +178,8 @@ class Pool(GenServer):
                 self._take_answers(said)
             case Cancelling():
                 self._tell(said)
+            case Beaten(sent_ns):
+                Warden.renew(self._config.warden, sent_ns + int(self._config.lease * 1e9))
             case WorkerUp(slot, pid):
                 self._seat(slot, pid)
             case ChildReady() | ChildGone():
@@ -260,7 +262,7 @@ class Pool(GenServer):
             queues=config.queues,
             handlers=self._handlers,
         )
-        self._tell(OpenPool(self.pid, opened), Heartbeat(node=config.node, incarnation=config.incarnation))
+        self._tell(OpenPool(self.pid, opened), self._sign_of_life())
         self._must_repeat = True
         self._shown = frozenset()
 
@@ -291,12 +293,13 @@ class Pool(GenServer):
 
     def _beat(self) -> None:
         send_after(self._config.beat, self.pid, _Timer.BEAT)
-        said: list[object] = [
-            Heartbeat(node=self._config.node, incarnation=self._config.incarnation),
-            PoolFacts(self._config.session, self._workers()),
-        ]
+        said: list[object] = [self._sign_of_life(), PoolFacts(self._config.session, self._workers())]
         demand = self._desk.demand(again=True)  # absolute: it makes good what was lost
         self._tell(*said, *([] if demand is None else [demand]))
+
+    def _sign_of_life(self) -> Beat:
+        event = Heartbeat(node=self._config.node, incarnation=self._config.incarnation)
+        return Beat(self.pid, event, boottime_ns())
 
     # --- batches ----------------------------------------------------------------------------------------------------
 
@@ -453,7 +456,14 @@ def pool_tree(config: PoolConfig) -> ChildSpec:
         ChildSpec(id="pool", start=partial(Pool.start_link, config, name=config.pool)),
         ChildSpec(
             id="warden",
-            start=partial(Warden.start_link, config.directory, config.node, config.incarnation, name=config.warden),
+            start=partial(
+                Warden.start_link,
+                config.directory,
+                config.node,
+                config.incarnation,
+                config.lease,
+                name=config.warden,
+            ),
             shutdown=10.0,
         ),
         ChildSpec(

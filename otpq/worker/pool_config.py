@@ -38,6 +38,8 @@ class PoolConfig:
     """Seconds that a child may take to load the app."""
     beat: float = 1.0
     """Seconds between two signs of life."""
+    lease: float = 30.0
+    """Seconds after the sending of the last acknowledged one that children may run."""
 
     @property
     def session(self) -> str:

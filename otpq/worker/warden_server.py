@@ -12,6 +12,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 from otpq.otp import GenServer, NoReply, Reply, call, cast, send, send_after
+from otpq.worker.deadline import NEVER, boottime_ns
 from otpq.worker.warden_client import WardenClient
 
 if TYPE_CHECKING:
@@ -49,10 +50,19 @@ class Warden(GenServer):
 
     callback_mark = 10.0  # the start and the end of the process take up to 5 s each
 
-    def init(self, directory: Path, node: str, incarnation: str) -> None:
-        """Start the warden process; fails if this incarnation has a tombstone."""
+    def init(self, directory: Path, node: str, incarnation: str, lease: float | None = None) -> None:
+        """Start the warden process; fails if this incarnation has a tombstone.
+
+        Args:
+            directory: The node's.
+            node: Its name.
+            incarnation: This start of it.
+            lease: Seconds that it may run tasks before the first `renew`; None: no deadline until then.
+        """
         self._client = WardenClient(directory, node, incarnation, on_lost=partial(_tell_lost, self.pid))
         self.own(partial(_let_go, self._client))
+        if lease is not None and self._client.deadline.get() == NEVER:
+            self._client.deadline.set(boottime_ns() + int(lease * 1e9))
         send_after(_PING_EVERY, self.pid, _PING)
 
     # --- for others -------------------------------------------------------------------------------------------------

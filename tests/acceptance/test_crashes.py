@@ -176,6 +176,36 @@ def test_a_stopped_node_goes_on_where_it_was(stage: Stage) -> None:
     assert {(task.state, task.attempt) for task in tasks} == {(TaskState.SUCCEEDED, 1)}
 
 
+def test_a_node_that_is_stopped_for_longer_than_its_lease_is_fenced_and_goes_on(stage: Stage) -> None:
+    """Its warden ends what runs, within the lease; when it goes on, all runs again, no two runs at once, none charged."""
+    node = stage.node("--workers", "2", "--lease", "1.0")
+    with stage.connect() as client:
+        handles = client.submit_many(Call("marked", (number, 0.1), {}, **OFTEN) for number in range(60))
+        for seconds in (3.5, 2.0):  # longer than what the queue server waits, and shorter
+            client.wait(handles[:10], timeout=LONG)
+            before = children_of(node)
+            assert len(before) == 2
+            node.process.send_signal(signal.SIGSTOP)
+            time.sleep(seconds)
+            assert [child.pid for child in before if child.is_running() and child.status() != "zombie"] == []
+            node.process.send_signal(signal.SIGCONT)
+            handles += client.submit_many(
+                Call("marked", (number, 0.1), {}, **OFTEN) for number in range(len(handles), 90)
+            )
+            eventually_two = time.monotonic() + LONG
+            while len(children_of(node)) < 2:
+                assert time.monotonic() < eventually_two, "".join(node.err)
+                time.sleep(0.05)
+        tasks = client.wait(handles, timeout=LONG)
+        assert client.stats()["charges"] == 0
+    assert {(task.state, task.attempt) for task in tasks} == {(TaskState.SUCCEEDED, 1)}
+    runs = runs_of(stage.home / "marks")
+    assert sorted(runs) == list(range(len(handles)))
+    assert [number for number, marks in runs.items() if overlaps(marks)] == []
+    assert node.terminate() == 0
+    assert check(stage.home / ".otpq" / stage.name / "store.db") == []
+
+
 @pytest.mark.parametrize("nth", [1, 2, 4])
 @pytest.mark.parametrize("point", ["commit.before", "commit.after", "send.before", "send.after", "dispatch.after"])
 @pytest.mark.parametrize("what", ["kill", "error"])

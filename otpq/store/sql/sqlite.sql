@@ -133,7 +133,7 @@ SELECT history FROM tasks WHERE id = ?;
 -- name: ended
 -- One step of a walk in order of seq: who looked at it, and whether it may go (?2 to ?5: a time for each ended state).
 SELECT
-    seq, name, queue, state, finished, created,
+    seq, id, name, queue, state, finished, created,
     finished < CASE state WHEN 'succeeded' THEN ?2 WHEN 'failed' THEN ?3 WHEN 'cancelled' THEN ?4 WHEN 'expired' THEN ?5 END
 FROM tasks JOIN lanes USING (lane)
 WHERE seq > ?1

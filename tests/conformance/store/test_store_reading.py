@@ -167,7 +167,10 @@ def test_a_walk_finds_all_that_ended_before_its_states_time(
         if after is None:
             break
     assert after is None
-    assert found == [Ended(1, "mail", "default", "succeeded", 5.0), Ended(6, "mail", "default", "expired", 1.0)]
+    assert found == [
+        Ended(1, row(1).id, "mail", "default", "succeeded", 5.0),
+        Ended(6, row(6).id, "mail", "default", "expired", 1.0),
+    ]
 
 
 def test_a_walk_stops_where_everything_is_younger(store: Store, reading: Reading, row: Callable[..., TaskRow]) -> None:

@@ -26,7 +26,7 @@ class Listener(GenServer):
         return Reply(self._told)
 
 
-def test_a_late_tombstone_is_told_once_and_removed_at_the_end(tmp_path: Path) -> None:
+def test_a_late_tombstone_is_told_once_and_stays_until_no_lease_needs_it(tmp_path: Path) -> None:
     with attach(trap_exit=True) as me:
         listener = Listener.start_link(name="listener")
         undertaker = Undertaker.start_link(tmp_path, "a@h", "listener", looks=3)
@@ -38,7 +38,7 @@ def test_a_late_tombstone_is_told_once_and_removed_at_the_end(tmp_path: Path) ->
         assert call(listener, "told") == [
             NodeLost(node="a@h", incarnation="one", started=None, is_complete=False),
         ]
-    assert list(tmp_path.iterdir()) == []
+    assert [file.name for file in tmp_path.iterdir()] == ["tombstone.one"]
 
 
 def test_a_queue_server_that_is_not_there_yet_hears_of_it_later(tmp_path: Path) -> None:

@@ -12,9 +12,10 @@ import msgpack
 from otpq.client.client import Client, connect
 from otpq.core import effects as ef
 from otpq.core import events as ev
-from otpq.otp import Attached, Cast, Pid, cast
+from otpq.otp import Attached, Cast, Pid, cast, stop
 from otpq.queue.messages import OpenPool
 from otpq.queue.queue_server import QueueServer
+from otpq.queue.reader import Reader
 from otpq.store.url import open_store
 from otpq.wire.cookie import Cookie
 from otpq.wire.listener import Listener
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 SESSION = "a@127.0.0.1/1/default"
+HANDLERS = ("echo", "done", "over", "later", "task", "mail")
 
 
 class Bench:
@@ -39,24 +41,45 @@ class Bench:
             self.port = free.getsockname()[1]
         self.name = f"a@127.0.0.1:{self.port}"
         self.open_store: Callable[[], Any] = partial(open_store, self.url)
+        self.has_reader = False
         self.server = self.start()
         self.told: deque[ef.Effect] = deque()
 
     def start(self) -> Pid:
         listen = partial(Listener, f"tcp://127.0.0.1:{self.port}", self.cookie)
         self.server = QueueServer.start(
-            self.open_store, listen, "a@127.0.0.1", "1", name="queue_server", registry=self.me.registry
+            self.open_store,
+            listen,
+            "a@127.0.0.1",
+            "1",
+            has_reader=self.has_reader,
+            name="queue_server",
+            registry=self.me.registry,
         )
         return self.server
+
+    def restart_with_reader(self) -> Pid:
+        """Another queue server, and a Reader that looks into the store for it."""
+        stop(self.server)
+        self.has_reader = True
+        self.start()
+        return self.start_reader()
+
+    def start_reader(self) -> Pid:
+        return Reader.start(self.url, "queue_server", name="reader", registry=self.me.registry)
 
     def connect(self) -> Client:
         return connect(self.name, cookie_file=self.cookie_file)
 
-    def open_pool(self) -> None:
+    def open_pool(self, pool: Pid | None = None) -> None:
         opened = ev.SessionOpened(
-            session=SESSION, node="a@127.0.0.1", incarnation="1", queues=("default",), handlers={"echo": b""}
+            session=SESSION,
+            node="a@127.0.0.1",
+            incarnation="1",
+            queues=("default",),
+            handlers=dict.fromkeys(HANDLERS, b""),
         )
-        cast(self.server, (OpenPool(self.me.pid, opened),))
+        cast(self.server, (OpenPool(self.me.pid if pool is None else pool, opened),))
 
     def ask(self, batches: int) -> None:
         cast(self.server, (ev.Demand(session=SESSION, asked=batches),))
@@ -72,10 +95,12 @@ class Bench:
             if isinstance(message, Cast):
                 self.told.extend(message.request)
 
-    def succeed(self, dispatch: ef.Dispatch) -> None:
+    def succeed(self, dispatch: ef.Dispatch, finished: float = 2.0) -> None:
         """Give each task its arguments back as its result."""
         results: list[ev.Result] = [
-            ev.Succeeded(seq=row.seq, result=msgpack.packb(msgpack.unpackb(row.payload)[0]), started=1.0, finished=2.0)
+            ev.Succeeded(
+                seq=row.seq, result=msgpack.packb(msgpack.unpackb(row.payload)[0]), started=1.0, finished=finished
+            )
             for row in dispatch.rows
         ]
         cast(self.server, (ev.Results(session=SESSION, lease=dispatch.lease, results=results),))

@@ -10,7 +10,7 @@ import msgpack
 from otpq.client.calls import Call
 from otpq.core import effects as ef
 from otpq.core import events as ev
-from otpq.otp import GenServer, cast, stop
+from otpq.otp import GenServer, call, cast, stop
 from otpq.queue.onlooker import CONSOLE
 from tests.integration.queue.bench import SESSION, Bench
 
@@ -59,6 +59,7 @@ class Watched:
         handle = client.submit(Call("echo", (1,)))
         self.bench.succeed(self.dispatch())
         handle.get(timeout=LONG)
+        call(self.bench.server, ("status",))  # the console is told last: of this end too, when the server answers
         return handle.id
 
     def close(self) -> None:

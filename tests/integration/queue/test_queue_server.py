@@ -9,13 +9,14 @@ import zmq
 
 from otpq.client.calls import Call
 from otpq.client.client import Client
-from otpq.client.errors import StoreFull, StoreUnavailable
+from otpq.client.errors import StoreFull, StoreUnavailable, TaskNotFound
 from otpq.core import effects as ef
 from otpq.core.records import Changes
-from otpq.otp import Kill, exit, stop
+from otpq.otp import GenServer, Kill, cast, exit, stop
+from otpq.queue.messages import PoolFacts
 from otpq.store.errors import CommitRefused, CommitUnknown
 from otpq.task import TaskState
-from tests.integration.queue.bench import Bench
+from tests.integration.queue.bench import SESSION, Bench
 
 
 def test_a_task_is_submitted_dispatched_and_its_result_pushed(bench: Bench, client: Client) -> None:
@@ -75,6 +76,59 @@ def test_an_idempotency_key_gives_the_task_that_is_there(bench: Bench, client: C
     first = client.submit(Call("echo", (1,), {}, idempotency_key="k"))
     assert client.submit(Call("echo", (2,), {}, idempotency_key="k")).id == first.id
     assert client.counts()["default"]["queued"] == 1
+
+
+def test_why_says_what_holds_a_task_up_now(bench: Bench, client: Client) -> None:
+    later = client.submit(Call("echo", (1,), {}, delay=3600))
+    why = client.why(later.id)
+    assert why is not None
+    assert why["code"] == "not_due"
+    assert 3500 < why["facts"]["seconds"] <= 3600
+    waiting = client.submit(Call("echo", (1,)))
+    assert client.why(waiting.id) == {
+        "code": "no_worker",
+        "facts": {"pools": 0, "demand": 0, "waiting": 1},
+    }
+    client.pause("default")
+    assert client.why(waiting.id) == {"code": "paused", "facts": {"queue": True, "handler": False}}
+    client.resume("default")
+    bench.open_pool()
+    bench.ask(1)
+    dispatch = bench.effect(ef.Dispatch)
+    assigned = client.why(waiting.id)
+    assert assigned is not None
+    assert (assigned["code"], assigned["facts"]["session"]) == ("assigned", SESSION)
+    bench.succeed(dispatch)
+    waiting.get(timeout=10)
+    assert client.why(waiting.id) is None
+    with pytest.raises(TaskNotFound):
+        client.why("0" * 32)
+
+
+def test_what_a_pool_tells_of_its_workers_has_an_age_and_ends_with_it(bench: Bench, client: Client) -> None:
+    bench.open_pool()
+    cast(bench.server, (PoolFacts(SESSION, [{"worker": 0}]),))
+    while not (workers := client.workers()):
+        threading.Event().wait(0.01)
+    assert [(worker["worker"], worker["age"] >= 0) for worker in workers] == [(0, True)]
+    pool = Deaf.start(registry=bench.me.registry)
+    bench.open_pool(pool)
+    cast(bench.server, (PoolFacts(SESSION, [{"worker": 1}]),))
+    while [worker["worker"] for worker in client.workers()] != [1]:
+        threading.Event().wait(0.01)
+    stop(pool)
+    while client.workers():
+        threading.Event().wait(0.01)
+
+
+class Deaf(GenServer):
+    """A pool that obeys nothing."""
+
+    def init(self) -> None:
+        pass
+
+    def handle_cast(self, request: Any) -> None:
+        pass
 
 
 class Refusing:

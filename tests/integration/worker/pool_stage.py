@@ -18,14 +18,13 @@ from otpq.core.events import (
     Discarded,
     Failed,
     HandedBack,
-    Heartbeat,
     Results,
     Running,
     SessionClosed,
 )
 from otpq.core.records import TaskRow
 from otpq.otp import Attached, GenServer, Pid, Supervisor, attach, cast, stop
-from otpq.queue.messages import OpenPool, PoolFacts
+from otpq.queue.messages import Beat, Beaten, OpenPool, PoolFacts
 from otpq.task import Options
 from otpq.worker.descendants import marked
 from otpq.worker.pool import Pool, PoolConfig, pool_tree
@@ -91,6 +90,8 @@ class Books:
         self.facts: list[PoolFacts] = []
         self.mute = False
         """Whether nothing is committed for now."""
+        self.is_deaf = False
+        """Whether no sign of life is acknowledged."""
 
 
 class FakeQueueServer(GenServer):
@@ -116,8 +117,8 @@ class FakeQueueServer(GenServer):
         if isinstance(said, list):
             books.rows.update((row.seq, row) for row in said)
             books.queued.extend(said)
-        elif isinstance(said, PoolFacts):
-            books.facts.append(said)
+        elif isinstance(said, PoolFacts | Beat):
+            self.hear_sign_of_life(said)
         elif isinstance(said, OpenPool):
             self.pool, self.session, self.sent = said.pid, said.event.session, None
         elif isinstance(said, Results):
@@ -128,11 +129,17 @@ class FakeQueueServer(GenServer):
             self.hear_demand(said)
         elif isinstance(said, SessionClosed):
             self.asked = 0
-        elif not isinstance(said, Heartbeat | Running | Cancelling):
+        elif not isinstance(said, Running | Cancelling):
             assert self.pool is not None
             cast(self.pool, (said,))  # an effect, from the test
-        if not isinstance(said, list | Heartbeat):
+        if not isinstance(said, list | Beat):
             books.events.append(said)
+
+    def hear_sign_of_life(self, said: PoolFacts | Beat) -> None:
+        if isinstance(said, PoolFacts):
+            self.books.facts.append(said)
+        elif not self.books.is_deaf:
+            cast(said.pid, Beaten(said.sent_ns))
 
     def commit(self, lease: int, seqs: list[int], said: Results | HandedBack) -> None:
         books = self.books

@@ -360,6 +360,19 @@ def test_a_lost_warden_is_replaced_and_nobody_is_charged(tmp_path: Path) -> None
         assert stage.books.twice == []
 
 
+def test_who_is_heard_is_renewed_and_who_is_not_is_fenced_after_the_lease(tmp_path: Path) -> None:
+    with staged(tmp_path, size=1, lease=1.0, beat=0.1) as stage:
+        stage.wait_ready()
+        (child,) = stage.children()
+        time.sleep(2.0)
+        assert stage.children() == [child], "two leases long it was heard"
+        stage.books.is_deaf = True
+        eventually(lambda: not is_running(child))
+        stone = tombstone.path_of(tmp_path, stage.config.incarnation)
+        eventually(stone.exists)
+        assert tombstone.read(stone).reason == "lease"
+
+
 def test_a_crash_of_the_pool_starts_all_anew(tmp_path: Path) -> None:
     with staged(tmp_path, batch=4) as stage:
         stage.wait_ready()

@@ -198,6 +198,7 @@ class CoreMachine(RuleBasedStateMachine):
         places = self.places(events)
         before = {name: self.slots_of(name) for name in HANDLERS}
         old = set(self.store.leases)
+        pruned = self.to_be_pruned(events, effects)
         for effect in effects:
             if isinstance(effect, ef.Persist):
                 self.store.commit(effect.changes)
@@ -213,6 +214,8 @@ class CoreMachine(RuleBasedStateMachine):
         for id, answer in last.items():
             if answer == "cancelled":
                 assert by_id[id].state == "cancelled"
+        assert not pruned & set(by_id)
+        self.accepted -= pruned
         self.accepted -= {id for id in self.accepted - set(by_id) if self.was_deleted(id, effects)}
         for id, place in places.items():
             if id in by_id:
@@ -238,6 +241,13 @@ class CoreMachine(RuleBasedStateMachine):
 
     def options(self, row: TaskRow) -> Options:
         return Options.unpack(self.store.declared().get(row.name, b""), row.options)
+
+    def to_be_pruned(self, events: list[ev.Event], effects: list[ef.Effect]) -> set[bytes]:
+        """The tasks that are still as ended as they were when they were found, and that nobody starts again."""
+        ended = {(row.id, row.finished) for row in self.store.rows.values() if row.state in ENDED}
+        asked = {task for event in events if isinstance(event, ev.Prune) for task in event.tasks}
+        again = {effect.id for effect in effects if isinstance(effect, ef.Reply) and effect.answer == "retried"}
+        return {id for id, _ in asked & ended} - again
 
     def was_deleted(self, id: bytes, effects: list[ef.Effect]) -> bool:
         return any(isinstance(one, ef.Reply) and one.id == id and one.answer == "deleted" for one in effects)
@@ -432,7 +442,7 @@ class CoreMachine(RuleBasedStateMachine):
         self.inbox.append(ev.Cancel(client="c", request=0, ids=ids))
 
     @rule(
-        what=st.sampled_from(["delete", "retry", "retry", "pause", "resume", "limit"]),
+        what=st.sampled_from(["delete", "retry", "retry", "pause", "resume", "limit", "prune"]),
         n=small,
         name=st.sampled_from(QUEUES + HANDLERS),
         limit=st.sampled_from([None, 1, 2]),
@@ -445,6 +455,9 @@ class CoreMachine(RuleBasedStateMachine):
                 self.inbox.append(ev.Delete(client="c", request=0, ids=ids[: n % 4], waiting=n % 2 == 0))
             case "retry":
                 self.inbox.append(ev.Retry(client="c", request=0, ids=ids))
+            case "prune":
+                found = {row.id: row.finished or 0.0 for row in self.store.rows.values()}
+                self.inbox.append(ev.Prune(tasks=tuple((id, found[id]) for id in ids)))
             case "pause" | "resume":
                 event = ev.Pause(client="c", request=0, queue=queue, handler=handler, paused=what == "pause")
                 self.inbox.append(event)

@@ -94,7 +94,7 @@ class FakeClient:
 
     def why(self, id: str) -> dict[str, Any] | None:
         self._ask("why", id)
-        return {"code": "no_handler", "handler": "mail", "pools": 2}
+        return {"code": "no_handler", "facts": {"handler": "mail", "pools": 2}}
 
     def counts(self, queue: str | None) -> dict[str, dict[str, int]]:
         self._ask("counts", queue)
@@ -195,7 +195,7 @@ def test_show_tells_everything() -> None:
     said = otpq("show", ID).stdout
     for part in (
         '"a@b.c", html=true',
-        'no_handler (handler "mail", pools 2)',
+        "no_handler (handler mail, pools 2)",
         "retries: 3",
         "failed (error)",
         "ValueError: no",

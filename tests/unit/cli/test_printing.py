@@ -1,5 +1,8 @@
-from otpq.cli.printing import table
+from datetime import UTC, datetime
+
+from otpq.cli.printing import table, task_lines, with_why
 from otpq.demo.picture import tree_lines
+from otpq.task import Task, TaskState
 
 
 def test_columns_are_as_wide_as_their_widest_word() -> None:
@@ -18,3 +21,13 @@ def test_a_tree_is_drawn_from_what_is_there() -> None:
         "└── pools",
         "    └── worker 1",
     ]
+
+
+def test_a_task_is_shown_with_the_reason_why_it_is_not_at_work() -> None:
+    now = datetime(2026, 1, 1, tzinfo=UTC)
+    task = Task(id="1", name="add", state=TaskState.QUEUED, created_at=now, due_at=now, updated_at=now)
+    why = {"code": "paused", "facts": {"queue": True, "handler": False}}
+    assert "why:        paused (queue true, handler false)" in task_lines(task, why).splitlines()
+    assert "why" not in task_lines(task)
+    assert with_why(task, why)["why"] == why
+    assert with_why(task, None)["why"] is None

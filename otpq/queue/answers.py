@@ -1,0 +1,293 @@
+"""Answers to queries: a table of verb to function. What changes something is asked of the core, and answered when it is done."""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Final
+
+from otpq.core import events as ev
+from otpq.core.records import Needs
+from otpq.otp import TreeNode, tree
+from otpq.queue import queries
+from otpq.queue.bulks import Bulk, bulk_of
+from otpq.queue.clients import session_of
+from otpq.queue.looking import Selected, get_tasks, list_tasks, select_ids
+from otpq.queue.turns import Unanswered
+from otpq.task import TaskState
+from otpq.wire import messages as wire
+from otpq.wire import verbs
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping
+
+    from otpq.core import effects as ef
+    from otpq.core.core import QueueCore
+    from otpq.otp import Registry
+    from otpq.queue.clients import Clients
+    from otpq.queue.looking import Inquiry
+    from otpq.queue.lookups import Lookups
+    from otpq.store.protocol import Counts, Reading, Store
+
+__all__ = ["ANSWERS", "Answers", "facts"]
+
+
+def name_of(session: bytes) -> str:
+    """The core's name of a client."""
+    return session.decode("latin-1")
+
+
+@dataclass(kw_only=True)
+class Answers:
+    """What the answers are made of: what the pools tell, and what they may use of the queue server."""
+
+    node: str
+    incarnation: str
+    epoch: int
+    store: Store
+    reading: Reading
+    clients: Clients
+    lookups: Lookups
+    core: Callable[[], QueueCore]
+    """The core is a new one after each trouble with the store."""
+    degraded: Callable[[], str | None]
+    """Why nothing can be written now; None: it can."""
+    ask: Callable[[ev.Event], None]
+    """Has the core decide about an event, in the next step."""
+    counters: Callable[[], dict[str, Any]]
+    """The queue server's own."""
+    registry: Registry
+    pools: Iterable[str]
+    """Their sessions."""
+    running: dict[str, frozenset[int]] = field(default_factory=dict)
+    """The seqs that have started, by session."""
+    workers: dict[str, tuple[float, list[dict[str, Any]]]] = field(default_factory=dict)
+    """What the pools tell of their workers, by session, and when they did, by the monotonic clock."""
+    bulks: dict[tuple[str, int], Bulk] = field(default_factory=dict)
+    """The requests about many that are under way, by client and number."""
+
+    def ask_core(self, event: ev.Event) -> None:
+        """As `ask`.
+
+        Raises:
+            BadQuery: The store refuses.
+        """
+        because = self.degraded()
+        if because is not None:
+            raise queries.BadQuery(because, "the store refuses to write")
+        self.ask(event)
+
+    def counts(self) -> Counts:
+        """Tasks by queue and state. While the store refuses, as it has them: the core's may be of a step that is void."""
+        return self.core().counts() if self.degraded() is None else self.reading.counts()
+
+    def running_now(self) -> frozenset[int]:
+        """The seqs of the tasks that have started."""
+        return frozenset().union(*self.running.values())
+
+    def told(self, session: str, workers: list[dict[str, Any]]) -> None:
+        """What a pool tells of its workers."""
+        self.workers[session] = (time.monotonic(), workers)
+
+    def pool_gone(self, session: str) -> None:
+        """What a pool told is true no longer."""
+        self.running.pop(session, None)
+        self.workers.pop(session, None)
+
+    # --- what is read from the store -------------------------------------------------------------------------------------
+
+    def look_up(self, session: bytes, number: int, inquiry: Inquiry) -> None:
+        """Have a question about the store answered to the client."""
+
+        def then(answer: bytes | Selected | Unanswered) -> None:
+            if isinstance(answer, Unanswered):
+                self.fail(session, number, answer.code, answer.text, answer.field)
+            elif isinstance(answer, bytes):
+                self.clients.tell(session, queries.packed(number, answer))
+
+        self.lookups.ask(inquiry, then)
+
+    def fail(self, session: bytes, number: int, code: str, text: str, field: str = "") -> None:
+        """Tell a client that its request has no answer; if it was about many, it ends here."""
+        self.bulks.pop((name_of(session), number), None)
+        self.clients.tell(session, wire.Failed(number, code, text, field))
+
+    # --- requests about many ---------------------------------------------------------------------------------------------
+
+    def begin(self, session: bytes, number: int, bulk: Bulk) -> None:
+        """Do something to many tasks; a request that comes again while it is under way is the same one."""
+        if (name_of(session), number) not in self.bulks:
+            self.bulks[name_of(session), number] = bulk
+            self._go_on(session, number, bulk)
+
+    def replied(self, effect: ef.Reply) -> None:
+        """The core has answered for one task."""
+        bulk = self.bulks.get((effect.client, effect.request))
+        session = session_of(effect.client)
+        if bulk is None:
+            self.clients.tell(session, _single(effect))
+            return
+        bulk.replied(effect.answer)
+        if not bulk.missing:
+            self._go_on(session, effect.request, bulk)
+
+    def core_lost(self, text: str) -> None:
+        """The core is thrown away, and with it the answers that it owes."""
+        for (client, number), bulk in list(self.bulks.items()):
+            if bulk.missing:
+                self.fail(session_of(client), number, self.degraded() or "store_unavailable", text)
+
+    def _go_on(self, session: bytes, number: int, bulk: Bulk) -> None:
+        if not bulk.selectors:
+            del self.bulks[name_of(session), number]
+            self.clients.tell(session, queries.answer(number, verbs.Affected(bulk.affected)))
+            return
+
+        def then(answer: bytes | Selected | Unanswered) -> None:
+            if isinstance(answer, Unanswered):
+                self.fail(session, number, answer.code, answer.text, answer.field)
+            elif isinstance(answer, Selected) and self.bulks.get((name_of(session), number)) is bulk:
+                self._selected(session, number, bulk, answer)
+
+        inquiry = select_ids(bulk.selectors[0], bulk.after, self.running_now())
+        try:
+            self.lookups.ask(inquiry, then)
+        except queries.BadQuery as bad:
+            self.fail(session, number, bad.code, str(bad))
+
+    def _selected(self, session: bytes, number: int, bulk: Bulk, selected: Selected) -> None:
+        bulk.selected(selected)
+        if not selected.ids:
+            self._go_on(session, number, bulk)
+            return
+        try:
+            self.ask_core(bulk.event(client=name_of(session), request=number, ids=tuple(selected.ids)))
+        except queries.BadQuery as bad:
+            self.fail(session, number, bad.code, str(bad))
+
+
+def _single(effect: ef.Reply) -> wire.FromServer:
+    if effect.answer == "not_found":
+        facts: dict[str, str | int | float] = {} if effect.id is None else {"id": effect.id.hex()}
+        return wire.Failed(effect.request, "not_found", "there is no such task", facts=facts)
+    return queries.answer(effect.request, effect.answer)
+
+
+# --- tasks -----------------------------------------------------------------------------------------------------------
+
+
+def _get(on: Answers, session: bytes, query: wire.Query, body: verbs.GetTasks) -> None:
+    on.look_up(session, query.number, get_tasks(body.ids, on.running_now()))
+
+
+def _list(on: Answers, session: bytes, query: wire.Query, body: verbs.ListTasks) -> None:
+    on.look_up(session, query.number, list_tasks(body, on.running_now()))
+
+
+def _counts(on: Answers, _session: bytes, _query: wire.Query, body: verbs.CountsOf) -> object:
+    counts = on.counts()
+    return counts if body.queue is None else {body.queue: counts.get(body.queue, dict.fromkeys(TaskState, 0))}
+
+
+def _why(on: Answers, session: bytes, query: wire.Query, body: verbs.TaskRef) -> None:
+    row = on.store.load(Needs(ids={body.id})).by_id.get(body.id)
+    if row is None:
+        raise queries.BadQuery("not_found", "there is no such task")
+    why = on.core().why(row, time.time())
+    on.clients.tell(session, queries.answer(query.number, why and verbs.Reason(why.code, dict(why.facts))))
+
+
+# --- requests of the core --------------------------------------------------------------------------------------------
+
+
+def _cancel(on: Answers, session: bytes, query: wire.Query, body: verbs.CancelTask) -> None:
+    on.ask_core(ev.Cancel(client=name_of(session), request=query.number, ids=(body.id,), grace=body.grace))
+
+
+def _bulk(on: Answers, session: bytes, query: wire.Query, body: Any) -> None:
+    on.begin(session, query.number, bulk_of(query.verb, body))
+
+
+def _pause(on: Answers, session: bytes, query: wire.Query, body: verbs.QueueName) -> None:
+    event = ev.Pause(client=name_of(session), request=query.number, queue=body.queue, paused=query.verb == "pause")
+    on.ask_core(event)
+    on.bulks[name_of(session), query.number] = Bulk(ev.Pause, deque(), missing=1)
+
+
+# --- the node --------------------------------------------------------------------------------------------------------
+
+
+def _health(on: Answers, *_: object) -> object:
+    degraded, problems = on.degraded(), _problems_of(worker for _, workers in on.workers.values() for worker in workers)
+    return {"ok": degraded is None and not problems, "node": on.node, "incarnation": on.incarnation,
+            "store": degraded or "ok", "epoch": on.epoch, "pools": sorted(on.pools), "problems": problems}  # fmt: skip
+
+
+def _problems_of(workers: Iterable[Mapping[str, Any]]) -> list[str]:
+    """What is wrong with workers: those whose children do not come to be ready."""
+    return [f"worker {each['pool']}/{each['worker']}: {each['error']}" for each in workers if each["failing"]]
+
+
+def facts(on: Answers, *_: object) -> dict[str, Any]:
+    """Counters since the start, and the supervision tree."""
+    core, node = on.core(), on.registry.whereis("node")
+    return {
+        **on.counters(),
+        "clients": len(on.clients),
+        "held": core.held,
+        "open_leases": core.open_leases,
+        "tree": None if node is None else _plain(tree(node)),
+        **{name: getattr(core.stats, name) for name in core.stats.__struct_fields__},
+    }
+
+
+def _plain(node: TreeNode) -> dict[str, Any]:
+    return {
+        "id": node.id,
+        "pid": repr(node.pid),
+        "type": node.type,
+        "restarts": node.restarts,
+        "mailbox": None if node.info is None else node.info.mailbox,
+        "callback": None if node.info is None else node.info.callback,
+        "children": [_plain(child) for child in node.children],
+    }
+
+
+def _queues(on: Answers, *_: object) -> object:
+    return [{"queue": name, **counts} for name, counts in sorted(on.counts().items())]
+
+
+def _handlers(on: Answers, *_: object) -> object:
+    return on.core().handlers()
+
+
+def _workers(on: Answers, *_: object) -> object:
+    now = time.monotonic()
+    return [{**worker, "age": round(now - at, 3)} for at, workers in on.workers.values() for worker in workers]
+
+
+def _nodes(on: Answers, *_: object) -> object:
+    return [{"node": on.node, "incarnation": on.incarnation, "leads": True}]
+
+
+ANSWERS: Final[dict[str, Callable[[Answers, bytes, wire.Query, Any], object]]] = {
+    "get": _get,
+    "list": _list,
+    "counts": _counts,
+    "why": _why,
+    "cancel": _cancel,
+    "cancel_all": _bulk,
+    "retry": _bulk,
+    "delete": _bulk,
+    "purge": _bulk,
+    "pause": _pause,
+    "resume": _pause,
+    "queues": _queues,
+    "handlers": _handlers,
+    "workers": _workers,
+    "nodes": _nodes,
+    "health": _health,
+    "stats": facts,
+}
+"""What answers each verb; None: it has answered, or will when the store was looked into or the core has decided."""

@@ -1,0 +1,208 @@
+"""Looking into the store, step by step, so that a question that takes long holds up nobody for long.
+
+A question is an `Inquiry`: a generator that says what it must see next (`Look`), is given it (`Seen`), and returns its
+answer. A look is bounded, in rows and in time; it is carried out by `look`, wherever there is a `Reading`: in the Reader's
+process, or in the queue server where the store is in memory and no other process can see it. `turns.py` takes them in turn.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final, NamedTuple, TypeAlias
+
+import msgspec
+
+from otpq.core.history import CANCELLING, history_of
+from otpq.queue.queries import BadQuery
+from otpq.store.protocol import Filters
+from otpq.task import ENDED, TaskState
+from otpq.wire import verbs
+from otpq.wire.codec import encode
+from otpq.wire.messages import FETCH_ABOVE, MAX_PAYLOAD
+
+if TYPE_CHECKING:
+    from collections.abc import Generator, Iterator, Sequence
+
+    from otpq.core.records import TaskRow
+    from otpq.store.protocol import Reading
+
+__all__ = [
+    "PATIENCE",
+    "Inquiry",
+    "Look",
+    "Seen",
+    "Selected",
+    "get_tasks",
+    "list_tasks",
+    "look",
+    "select_ids",
+    "view_of",
+]
+
+PATIENCE: Final = 2.0
+"""Seconds that one look may take; it is bounded by rows too, so that is a matter of a slow disk."""
+ROWS: Final = 200
+"""Rows that one look gives at most."""
+WHOLE_ROWS: Final = 50
+"""As `ROWS`, where each comes with its payload and result."""
+SELECTED: Final = 1_000
+"""Ids that one `Selected` has at most: one step's work."""
+LOOKS: Final = 4
+"""Looks for one `Selected`."""
+
+
+class Look(msgspec.Struct, frozen=True):
+    """What a question must see next."""
+
+    filters: Filters
+    running: frozenset[int]
+    """The seqs of the tasks that have started: no row says so."""
+    limit: int = ROWS
+    after: int | None = None
+    views: bool = True
+    """Whether to give more than the ids."""
+    whole: bool = False
+    """Whether a view has the payload and the life of its task too."""
+    not_running: bool = False
+
+
+class Seen(msgspec.Struct, frozen=True, tag=True):
+    """What was seen: (id, the packed `TaskView`), the newest first."""
+
+    found: list[tuple[bytes, msgspec.Raw]]
+    next: int | None
+    """Where the next look begins; None: that was all."""
+
+
+class Selected(NamedTuple):
+    """Some of the tasks that a selector selects."""
+
+    ids: list[bytes]
+    next: int | None
+    """As in `Seen`."""
+
+
+Inquiry: TypeAlias = "Generator[Look, Seen, bytes | Selected]"
+"""A question under way; its value is the packed answer, or what was selected."""
+
+
+def look(reading: Reading, what: Look) -> Seen:
+    """Carry out one look.
+
+    Raises:
+        StoreError: The store cannot be read, or took too long.
+    """
+    page = reading.tasks(what.filters, limit=what.limit, after=what.after)
+    rows = [row for row in page.rows if not (what.not_running and row.seq in what.running)]
+    return Seen([(row.id, _packed_view(row, what) if what.views else _NOTHING) for row in rows], page.next)
+
+
+_NOTHING: Final = msgspec.Raw(encode(None))
+
+
+def _packed_view(row: TaskRow, what: Look) -> msgspec.Raw:
+    return msgspec.Raw(encode(view_of(row, what.running, whole=what.whole)))
+
+
+# --- questions -------------------------------------------------------------------------------------------------------
+
+
+def get_tasks(ids: Sequence[bytes], running: frozenset[int]) -> Inquiry:
+    """The tasks of `ids` that exist, in that order, whole."""
+    found: dict[bytes, msgspec.Raw] = {}
+    size = 0
+    for part in _parts(ids):
+        seen = yield Look(Filters(ids=part), running, limit=len(part), whole=True)
+        found.update(seen.found)
+        size += sum(len(memoryview(view)) for _, view in seen.found)
+        if size > MAX_PAYLOAD:
+            text = f"these tasks are more than {MAX_PAYLOAD:,} bytes; ask for fewer at a time"
+            raise BadQuery("too_large", text, "ids")
+    return encode([found[id_] for id_ in ids if id_ in found])
+
+
+def _parts(ids: Sequence[bytes]) -> Iterator[tuple[bytes, ...]]:
+    for begin in range(0, len(ids), WHOLE_ROWS):
+        yield tuple(ids[begin : begin + WHOLE_ROWS])
+
+
+def list_tasks(ask: verbs.ListTasks, running: frozenset[int]) -> Inquiry:
+    """A page of tasks, the newest first; shorter than was asked for if it would be too large for a message."""
+    after = _place(ask.after)
+    views: list[msgspec.Raw] = []
+    size = 0
+    while True:
+        filters = _filters(ask.selector, running)
+        limit = min(ROWS, ask.limit - len(views))
+        seen = yield Look(filters, running, limit, after, not_running=ask.selector.state == TaskState.QUEUED)
+        views += [view for _, view in seen.found]
+        size += sum(len(memoryview(view)) for _, view in seen.found)
+        after = seen.next
+        if after is None or len(views) >= ask.limit or size > MAX_PAYLOAD // 2:
+            return encode([views, None if after is None else str(after)])
+
+
+def _place(after: str | None) -> int | None:
+    try:
+        return None if after is None else int(after)
+    except ValueError:
+        raise BadQuery("invalid", f"after={after!r} is not the `next` of a page", "after") from None
+
+
+def select_ids(selector: verbs.Selector, after: int | None, running: frozenset[int]) -> Inquiry:
+    """Some of the tasks that a selector selects, the newest first; maybe none although more follow."""
+    ids: list[bytes] = []
+    for _ in range(LOOKS):
+        limit = min(ROWS, SELECTED - len(ids))
+        if not limit:
+            break
+        is_queued = selector.state == TaskState.QUEUED
+        seen = yield Look(_filters(selector, running), running, limit, after, views=False, not_running=is_queued)
+        ids += [id_ for id_, _ in seen.found]
+        after = seen.next
+        if after is None:
+            break
+    return Selected(ids, after)
+
+
+def _filters(selector: verbs.Selector, running: frozenset[int]) -> Filters:
+    """What a store understands of a selector. `running` is `queued` to it (see `TaskRow`)."""
+    is_running = selector.state == TaskState.RUNNING
+    return Filters(
+        state=TaskState.QUEUED.value if is_running else selector.state,
+        name=selector.name,
+        queue=selector.queue,
+        tag=selector.tag,
+        before=selector.before,
+        ids=None if selector.ids is None else tuple(selector.ids),
+        seqs=tuple(running) if is_running else None,
+    )
+
+
+def view_of(row: TaskRow, running: frozenset[int], *, whole: bool = True) -> verbs.TaskView:
+    """The task of a row, as it travels; `whole` with its payload and its life."""
+    return verbs.TaskView(
+        id=row.id,
+        name=row.name,
+        state=TaskState.RUNNING if row.seq in running and row.state not in ENDED else row.state,
+        queue=row.queue,
+        priority=row.priority,
+        created=row.created,
+        updated=row.updated,
+        due=row.due,
+        started=row.started,
+        finished=row.finished,
+        expires=row.expires,
+        attempt=row.attempt,
+        interruptions=row.interruptions,
+        reason=None if row.reason == CANCELLING else row.reason,
+        tags=[tag for tag in row.tags.split(",") if tag],
+        title=row.title,
+        key=row.key,
+        parent=row.parent,
+        payload=row.payload if whole else b"",
+        options=row.options if whole else b"",
+        result=row.result if whole and len(row.result or b"") <= FETCH_ABOVE else None,
+        error=row.error,
+        history=encode(history_of(row)) if whole else b"",
+        partition=row.partition,
+    )

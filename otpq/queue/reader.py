@@ -1,0 +1,81 @@
+"""Reader: the actor that owns the process which looks into the store for operators.
+
+A page of a million tasks costs milliseconds of Python; in the node's process it would hold up every task. The process is
+started at the first question and not with the node: most nodes of a laptop are never asked, and it costs 20 MiB and a tenth
+of a second. From then on it stays.
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING, Any, Final
+
+from otpq.otp import GenServer, cast, self_pid, send
+from otpq.queue.messages import Asked, ReaderUp
+from otpq.queue.queries import BadQuery
+from otpq.queue.reader_process import ReaderLost, ReaderProcess
+from otpq.queue.turns import Turns
+
+if TYPE_CHECKING:
+    from otpq.otp import Server
+    from otpq.queue.looking import Look, Seen
+
+__all__ = ["Reader"]
+
+logger = logging.getLogger("otpq.queue")
+
+_TRIES: Final = 3
+_NEXT: Final = "next"
+
+
+class Reader(GenServer):
+    """Answers each `Asked` with an `Answered`, by one look at a time for each in turn."""
+
+    callback_mark = 30.0  # a look waits for the process, which may be slow, and then be given up
+
+    def init(self, url: str, queue_server: Server) -> None:
+        """Say that it is there.
+
+        Args:
+            url: A store in a file.
+            queue_server: Who asks.
+        """
+        self._url = url
+        self._queue_server = queue_server
+        self._at_work: ReaderProcess | None = None
+        self._turns = Turns()
+        self.own(self._let_go)
+        cast(queue_server, (ReaderUp(self.pid),))
+
+    def handle_cast(self, request: Any) -> None:
+        """Take a question; the looks follow, each as a message of its own, so that later questions get in between."""
+        assert isinstance(request, Asked)  # noqa: S101 - a private message
+        if not self._turns:
+            send(self_pid(), _NEXT)
+        self._turns.add(request.number, request.inquiry)
+
+    def handle_info(self, message: Any) -> None:  # noqa: ARG002 - _NEXT alone comes here
+        """Take one look."""
+        answered = self._turns.step(self._look)
+        if answered is not None:
+            cast(self._queue_server, (answered,))
+        if self._turns:
+            send(self_pid(), _NEXT)
+
+    def _look(self, what: Look) -> Seen:
+        """Have it taken by the process; by another one if that is lost, since a look changes nothing."""
+        for _ in range(_TRIES):
+            self_pid()  # not any more if it was the killer of this server who let the process go
+            try:
+                if self._at_work is None:
+                    self._at_work = ReaderProcess(self._url)
+                return self._at_work.look(what)
+            except (ReaderLost, OSError) as lost:  # OSError: the system has no room for a process now
+                logger.warning("the reader's process is lost: %s", lost)
+                self._let_go()
+        raise BadQuery("reader_lost", f"there was no process that reads the store, {_TRIES} times; ask again")
+
+    def _let_go(self) -> None:
+        process, self._at_work = self._at_work, None
+        if process is not None:
+            process.kill()
