@@ -116,7 +116,8 @@ def _completed(state: State, draft: _Draft, index: int, new: NewTask) -> tuple[N
     except NotKnown as unknown:
         raise _Wrong(UNKNOWN, str(unknown)) from None
     handlers = state.handlers
-    if handlers.known and new.name not in handlers.known and new.name not in draft.warnings:
+    is_odd = handlers.known and handlers.is_all_told and new.name not in handlers.known
+    if is_odd and new.name not in draft.warnings:
         draft.warnings[new.name] = Refusal(index, UNKNOWN, handlers.unknown(new.name))
     return new, line
 

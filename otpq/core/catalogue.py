@@ -58,6 +58,7 @@ def note_served(state: State) -> None:
     """Keep in mind which handlers the open sessions have."""
     told = [session.handlers for session in state.sessions.values() if session.handlers is not None]
     state.handlers.served = frozenset[str]().union(*told) if told else None
+    state.handlers.is_all_told = len(told) == len(state.sessions)
 
 
 def facts(state: State) -> list[dict[str, Any]]:

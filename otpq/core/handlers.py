@@ -86,6 +86,8 @@ class Handlers(dict[str, Handler]):
         self._unknown: dict[str, str] = {}
         self.served: frozenset[str] | None = None
         """The names that a session is open for; None: no session has told."""
+        self.is_all_told = True
+        """Whether no open session has yet to tell: then a name that is not known is worth a warning."""
 
     def know(self, name: str) -> None:
         """Note that some app has declared it."""

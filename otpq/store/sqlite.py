@@ -182,9 +182,7 @@ class SqliteStore:
             self._change_each(db, "delete_task", seqs)
             db.executemany(_SQL["delete_payload"], seqs)
         self._put_leases(db, changes.leases)
-        for key, difference in changes.counts.items():
-            if difference:
-                self._count(db, key, difference)
+        self._count(db, changes.counts)
         for name, value in changes.settings.items():
             if value is None:
                 db.execute(_SQL["delete_setting"], (name,))
@@ -212,13 +210,14 @@ class SqliteStore:
                 db.execute(_SQL["delete_lease"], (lease.lease,))
 
     @staticmethod
-    def _count(db: apsw.Connection, key: tuple[str, str], difference: int) -> None:
-        # Not one upsert: SQLite checks "tasks >= 0" against the difference, before it sees that there is a row.
-        if difference > 0:
-            db.execute(_SQL["start_count"], key)
-        db.execute(_SQL["add_count"], (*key, difference))
-        if db.changes() != 1:
-            raise CommitRefused("constraint", f"add_count: none was kept for {key}")
+    def _count(db: apsw.Connection, counts: dict[tuple[str, str], int]) -> None:
+        for key, difference in counts.items():
+            # Not one upsert: SQLite checks "tasks >= 0" against the difference, before it sees that there is a row.
+            if difference >= 0:
+                db.execute(_SQL["start_count"], key)
+            db.execute(_SQL["add_count"], (*key, difference))
+            if db.changes() != 1:
+                raise CommitRefused("constraint", f"add_count: none was kept for {key}")
 
     @staticmethod
     def _succeed(db: apsw.Connection, successes: list[Success]) -> None:

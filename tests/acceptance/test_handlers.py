@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import itertools
 import json
 import time
@@ -163,6 +164,16 @@ def test_a_misspelt_name_is_warned_of_or_refused(stage: Stage) -> None:
             client.submit_many(["now", "nwo"], strict=True)
         assert caught.value.code == "unknown_handler"
         assert client.counts()["default"]["queued"] == 1
+
+    async def ask() -> None:
+        cookie_file = stage.home / ".otpq" / "cookie"
+        async with otpq.connect_async(stage.name, timeout=LONG, cookie_file=cookie_file) as client:
+            with pytest.raises(otpq.UnknownHandler, match="did you mean 'now'"):
+                await client.submit(Call("nwo"), strict=True)
+            with pytest.warns(otpq.UnknownHandlerWarning, match="did you mean 'now'"):
+                await client.submit(Call("nwo"))
+
+    asyncio.run(ask())
 
 
 def test_a_map_for_a_job_that_nobody_knows_goes_to_the_default_handler_whole(stage: Stage) -> None:

@@ -41,6 +41,7 @@ OPTIONS = (
 DECLARED = (
     b"",
     b"",
+    b"",
     Options(retries=0).pack(),
     Options(retries=5, queue="b", priority=2).pack(),
     Options(at_most_once=True, max_concurrency=2).pack(),
@@ -64,18 +65,20 @@ REACHED: set[tuple[str, str]] = set()
 small = st.integers(0, 1_000)
 new_tasks = st.fixed_dictionaries(
     {
-        "name": st.sampled_from(HANDLERS),
+        "name": st.sampled_from(["f", "f", "f", "g", "g", "h"]),
         "queue": st.sampled_from([None, *QUEUES]),
         "partition": st.sampled_from(["", "p", "q"]),
         "priority": st.sampled_from([None, 5, 8, 2]),
         "delay": st.sampled_from([None, 0.0, 0.0, 4.0]),
-        "expires_in": st.sampled_from([None, None, 3.0, 6.0]),
+        "expires_in": st.sampled_from([None, None, 1.0, 6.0, 6.0]),
         "options": st.sampled_from(OPTIONS),
         "payload": st.sampled_from([b"x" * 10, b"x" * 10, b"x" * 300]),
         "key": st.sampled_from([None, None, None, "k1", "k2"]),
     }
 )
-apps = st.dictionaries(st.sampled_from(["f", "g"]), st.sampled_from(DECLARED), min_size=1)
+declared = st.sampled_from(DECLARED)
+both = st.fixed_dictionaries({"f": declared, "g": declared})
+apps = st.one_of(both, both, both, st.fixed_dictionaries({"f": declared}), st.fixed_dictionaries({"g": declared}))
 
 
 class Pool:
@@ -368,6 +371,12 @@ class CoreMachine(RuleBasedStateMachine):
         self.now += LEASE + 1
         self.step()
 
+    @rule()
+    def fail_and_fall_silent(self) -> None:
+        """All that runs fails, and waits for its next run longer than it may."""
+        self.work([0])
+        self.silence()
+
     def a_lease(self, n: int) -> tuple[Pool, int, list[int]] | None:
         choices = [(pool, lease, seqs) for pool in self.pools for lease, seqs in pool.held.items()]
         return choices[n % len(choices)] if choices else None
@@ -532,7 +541,7 @@ def test_the_core_keeps_its_promises_and_every_transition_is_reached() -> None:
     run_state_machine_as_test(
         CoreMachine,
         settings=settings(
-            max_examples=400,
+            max_examples=500,
             stateful_step_count=60,
             deadline=None,
             report_multiple_bugs=False,

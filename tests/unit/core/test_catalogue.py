@@ -284,6 +284,16 @@ def test_before_any_app_has_told_nothing_is_misspelt_but_nothing_is_known_either
     assert queue.one(ef.Refused).refusals[0].code == "unknown_handler"
 
 
+def test_while_a_pool_has_yet_to_tell_nothing_is_called_misspelt(queue: Driver) -> None:
+    queue.open(handlers={"email.send"})
+    queue.open("t", "m@h", handlers=None)
+    queue.submit(1, "just.deployed")
+    assert warned(queue) == []
+    queue.open("t", "m@h", handlers={"other"})
+    queue.submit(1, "just.deployed")
+    assert len(warned(queue)) == 1
+
+
 # ------------------------------------------------------------ maps
 
 
