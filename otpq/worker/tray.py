@@ -197,6 +197,9 @@ class Tray:
                 answer.results.append(Succeeded(seq, value, started, finished, ran))
             elif outcome is Outcome.RETURNED:
                 answer.returned.append(seq)
+            elif outcome is Outcome.DISCARDED:
+                answer.failed += 1
+                answer.results.append(Discarded(seq, value, started, finished, ran))
             else:
                 if outcome is Outcome.NO_HANDLER:
                     value = _no_handler(held.job.name, handlers)  # the child's word, made clearer
