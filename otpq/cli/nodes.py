@@ -13,8 +13,11 @@ from otpq.cli.exits import FAILURE, STORE
 from otpq.cli.options import AsJson, CookieFile, NodeOption, open_client
 from otpq.cli.printing import facts_lines, put, put_json
 from otpq.errors import UsageError
+from otpq.reference import check_module
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from otpq.node.config import NodeConfig
 
 __all__ = ["check", "demo", "health", "new_cookie", "node"]
@@ -41,7 +44,7 @@ def node(
         raise UsageError("a node does not run on Windows; client, CLI and shell do, and reach nodes elsewhere")
     settings: dict[str, Any] = {
         "name": name,
-        "app": None if app is None else _app(app),
+        "app": None if app is None else _app(app, path or ()),
         "workers": workers,
         "queues": None if queues is None else tuple(queue.strip() for queue in queues.split(",")),
         "store": store,
@@ -115,12 +118,13 @@ def _announce(line: str) -> None:
     print(line, flush=True)  # noqa: T201 - what the program is to print
 
 
-def _app(reference: str) -> str:
+def _app(reference: str, path: Sequence[Path]) -> str:
     """The reference with its file's path made absolute: children may stand elsewhere."""
     where, colon, attribute = reference.rpartition(":")
     if not colon or not where or not attribute:
         raise UsageError(f"--app {reference!r} is no reference to an app; package.module:app or file.py:app would be")
     if not where.endswith(".py"):
+        check_module(where, (*map(str, path), str(Path.cwd())))
         return reference
     file = Path(where).expanduser().absolute()
     if not file.is_file():

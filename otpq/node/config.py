@@ -6,13 +6,24 @@ import os
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from otpq.errors import BadOption
+from otpq.errors import BadOption, StoreError
 from otpq.store.url import parse_url
 from otpq.wire.node_name import NodeName
 
-__all__ = ["DEFAULT_NAME", "NodeConfig", "default_directory"]
+__all__ = ["DEFAULT_NAME", "BadDirectory", "NodeConfig", "default_directory"]
 
 DEFAULT_NAME = "otpq@127.0.0.1"
+
+
+class BadDirectory(StoreError):
+    """The node's directory cannot be made or written."""
+
+    def __init__(self, directory: Path, error: OSError) -> None:
+        super().__init__(
+            f"the node's directory {directory} cannot be used: {error.strerror}: {error.filename}; "
+            f"make it writable for this user, free some space, or name another by --dir"
+        )
+        self.directory = directory
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

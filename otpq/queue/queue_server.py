@@ -7,7 +7,7 @@ At each wake-up it takes what has arrived, from clients (bytes) and from pools (
 What arrived during the commit makes the next step, so one fsync serves as many tasks as came together, and a single task
 waits for no timer. Nothing is sent before the commit. A commit that is refused, or whose fate is unknown, sends nothing:
 the core is thrown away and rebuilt from the store, and meanwhile the server is *degraded*: no dispatch, submissions are
-refused with the cause, pools keep their results, and each second it tries again.
+refused with the cause, pools keep their results, and each second it tries again. Damage is not tried again: it does not mend.
 """
 
 from __future__ import annotations
@@ -29,14 +29,14 @@ from otpq.queue import queries
 from otpq.queue.clients import Clients, session_of
 from otpq.queue.inbox import Arrived, PolledInbox
 from otpq.queue.messages import OpenPool, PoolFacts
-from otpq.store.errors import CommitRefused, CommitUnknown, StaleEpoch
+from otpq.store.errors import CommitRefused, CommitUnknown, StaleEpoch, StoreDamaged
 from otpq.task import ENDED, TaskState
 from otpq.wire import messages as wire
 from otpq.wire import verbs
 from otpq.wire.codec import Fault, decode_from_client, encode
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
     from otpq.queue.clients import Submission
     from otpq.store.protocol import Store
@@ -101,6 +101,8 @@ class QueueServer(GenServer):
         self._bulks: dict[tuple[str, int], list[int]] = {}
         self._queue: deque[ev.Event] = deque(lost)
         self._degraded: str | None = None
+        """None, or as one word why the store cannot be written; `_why` is the sentence."""
+        self._why = ""
         self._probe_at = 0.0
         self._commits = 0
         self._faults = dict.fromkeys(("oversized", "garbage", "invalid", "unknown_session"), 0)
@@ -237,28 +239,25 @@ class QueueServer(GenServer):
 
     def _degrade(self, failed: StoreError, events: Sequence[ev.Event]) -> None:
         """Send nothing of the step; refuse what can be refused; forget the core."""
-        if self._degraded is None:
-            logger.error("the store refuses: %s; no dispatch until it works again, tried each second", failed)
-        full = isinstance(failed, CommitRefused) and failed.because == "full"
-        self._degraded = "store_full" if full else "store_unavailable"
+        self._degraded, self._why = _trouble_of(failed)
+        logger.error("no dispatch, no submissions: %s", self._why)
         self._probe_at = time.monotonic() + PROBE
         self._clients.outbox = []
-        self._refuse([event for event in [*events, *self._queue] if isinstance(event, ev.Submit)], str(failed))
+        self._refuse(event for event in [*events, *self._queue] if isinstance(event, ev.Submit))
         # Results come again from the pools when they are asked to open anew; requests fail now.
         for event in [*events, *self._queue]:
             if isinstance(event, ev.Cancel | ev.Retry | ev.Delete | ev.Pause):
-                self._fail(event, str(failed))
+                self._fail(event)
         self._queue.clear()
         self._bulks.clear()
         self._send_outbox()
 
     def _recovers(self) -> bool:
         if time.monotonic() < self._probe_at:
-            self._refuse([e for e in self._queue if isinstance(e, ev.Submit)], "the store does not work")
-            self._queue = deque(e for e in self._queue if not isinstance(e, ev.Submit))
-            self._send_outbox()
             return False
         self._probe_at = time.monotonic() + PROBE
+        if self._degraded == "store_damaged":
+            return False
         try:
             self._store.last_commit()
             self._make_core()
@@ -276,14 +275,14 @@ class QueueServer(GenServer):
             )  # they open anew, and send their results again: these come first
         return True
 
-    def _refuse(self, events: Sequence[ev.Submit], text: str) -> None:
+    def _refuse(self, events: Iterable[ev.Submit]) -> None:
         submissions = [
             s for event in events if (s := self._clients.submission(event.client, event.request)) is not None
         ]
-        self._clients.refuse(submissions, self._degraded or "store_unavailable", text)
+        self._clients.refuse(submissions, self._degraded or "store_unavailable", self._why)
 
-    def _fail(self, event: ev.Cancel | ev.Retry | ev.Delete | ev.Pause, text: str) -> None:
-        failed = wire.Failed(event.request, self._degraded or "store_unavailable", text)
+    def _fail(self, event: ev.Cancel | ev.Retry | ev.Delete | ev.Pause) -> None:
+        failed = wire.Failed(event.request, self._degraded or "store_unavailable", self._why)
         self._clients.tell(session_of(event.client), failed)
 
     # --- clients -----------------------------------------------------------------------------------------------------
@@ -323,7 +322,7 @@ class QueueServer(GenServer):
 
     def _submit(self, submission: Submission) -> None:
         if self._degraded is not None:
-            self._clients.refuse([submission], self._degraded, "the store refuses to write")
+            self._clients.refuse([submission], self._degraded, self._why)
         else:
             self._queue.append(submission.event())
 
@@ -335,11 +334,15 @@ class QueueServer(GenServer):
         self._clients.looked_up(session, ids, found)
 
     def _hear_fetch(self, _peer: bytes, session: bytes, message: wire.Fetch) -> None:
-        row = self._store.load(Needs(ids={message.id})).by_id.get(message.id)
-        if row is None or row.result is None:
-            answer: wire.FromServer = wire.Failed(message.number, "not_found", "there is no such result")
+        try:
+            row = self._store.load(Needs(ids={message.id})).by_id.get(message.id)
+        except StoreError as failed:
+            answer: wire.FromServer = wire.Failed(message.number, "store_unavailable", str(failed))
         else:
-            answer = wire.Fetched(message.number, row.result)
+            if row is None or row.result is None:
+                answer = wire.Failed(message.number, "not_found", "there is no such result")
+            else:
+                answer = wire.Fetched(message.number, row.result)
         self._clients.tell(session, answer)
 
     # --- queries -----------------------------------------------------------------------------------------------------
@@ -404,12 +407,12 @@ class QueueServer(GenServer):
 
     def _ask_core(self, event: ev.Event) -> None:
         if self._degraded is not None:
-            raise queries.BadQuery(self._degraded, "the store refuses to write")
+            raise queries.BadQuery(self._degraded, self._why)
         self._queue.append(event)
 
     def _health(self, *_: object) -> object:
         return {"ok": self._degraded is None, "node": self._node, "incarnation": self._incarnation,
-                "store": self._degraded or "ok", "epoch": self._epoch, "pools": sorted(self._pools)}  # fmt: skip
+                "store": self._degraded or "ok", **({"why": self._why} if self._degraded else {}), "epoch": self._epoch, "pools": sorted(self._pools)}  # fmt: skip
 
     def _facts(self, *_: object) -> dict[str, Any]:
         stats = self._core.stats
@@ -483,6 +486,19 @@ class QueueServer(GenServer):
         hit("dispatch.before")
         self._send_to_pool(effect)
         hit("dispatch.after")
+
+
+def _trouble_of(failed: StoreError) -> tuple[str, str]:
+    """Why the store cannot be written: as the word that clients are told, and in words, with what is to be done."""
+    because = failed.because if isinstance(failed, CommitRefused) else None
+    if isinstance(failed, StoreDamaged) or because == "damaged":
+        return (
+            "store_damaged",
+            f"{failed}. The node does not touch it any more: stop it, then see what `otpq check` says",
+        )
+    if because == "full":
+        return "store_full", f"{failed}; it is tried each second, and goes on when there is room"
+    return "store_unavailable", f"{failed}; it is tried each second, and goes on when the store can be written"
 
 
 def _plain(node: TreeNode) -> dict[str, Any]:

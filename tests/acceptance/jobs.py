@@ -46,6 +46,11 @@ def note(n: int) -> int:
     return n
 
 
+@app.task(name="size")
+def size(value: bytes) -> int:
+    return len(value)
+
+
 @app.default
 def any_map(payload: dict[str, object]) -> list[str]:
     return sorted(payload)
