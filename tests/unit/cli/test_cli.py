@@ -232,6 +232,15 @@ def test_wrong_words_are_told_with_exit_code_2(words: tuple[str, ...], part: str
     assert "Traceback" not in said.stderr
 
 
+def test_a_node_on_windows_ends_with_one_line_that_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.platform", "win32")
+    said = otpq("node")
+    assert (said.exit_code, said.stdout) == (2, "")
+    assert said.stderr == (
+        "otpq: a node does not run on Windows; client, CLI and shell do, and reach nodes elsewhere\n"
+    )
+
+
 def test_check_of_what_is_no_store_fails(tmp_path: Path) -> None:
     file = tmp_path / "store.db"
     file.write_text("no database" * 1000)
