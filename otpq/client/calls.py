@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final
 
-from otpq.errors import UnknownOption, UsageError
+from otpq.errors import BadOption, UnknownOption, UsageError
 from otpq.task import Options
 from otpq.wire.messages import NewTask
 from otpq.wire.values import pack_arguments
@@ -39,6 +39,13 @@ class Call:
             UsageError: The name cannot be one, or an option is wrong (`UnknownOption`, `BadOption`).
         """
         _check_name(name)
+        if not isinstance(args, list | tuple):
+            raise UsageError(
+                f"args is a list or a tuple of arguments, got {type(args).__name__}; one is written (value,)"
+            )
+        if not isinstance(kwargs, Mapping | None):
+            raise UsageError(f"kwargs is a map of arguments by name, got {type(kwargs).__name__}")
+        _check_options(options)
         self.name = name
         self.args = tuple(args)
         self.kwargs: dict[str, Any] = dict(kwargs) if kwargs else {}
@@ -46,6 +53,7 @@ class Call:
 
     def with_(self, **options: Any) -> Call:
         """This call with some options changed."""
+        _check_options(options)
         other = Call(self.name, self.args, self.kwargs)
         other.options = self.options.with_(**options)
         return other
@@ -125,6 +133,12 @@ def new_task(call: Call, id: bytes, *, watch: bool = True, parent: bytes | None 
         parent=parent,
         options=options.pack(),
     )
+
+
+def _check_options(options: Mapping[str, Any]) -> None:
+    whole = options.get("max_concurrency")
+    if whole is not None:
+        raise BadOption("max_concurrency", whole, "it is set where the handler is defined")
 
 
 def _check_name(name: object) -> None:

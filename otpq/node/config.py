@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 import os
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from otpq.errors import BadOption, StoreError
 from otpq.store.url import parse_url
+from otpq.task import Options
 from otpq.wire.node_name import NodeName
 
 __all__ = ["DEFAULT_NAME", "BadDirectory", "NodeConfig", "default_directory"]
@@ -53,9 +55,11 @@ class NodeConfig:
     def __post_init__(self) -> None:
         if isinstance(self.workers, bool) or not isinstance(self.workers, int) or self.workers < 0:
             raise BadOption("workers", self.workers, "a whole number, 0 or more")
-        if not self.queues or not all(isinstance(queue, str) and queue for queue in self.queues):
-            raise BadOption("queues", self.queues, "one or more names")
-        if not isinstance(self.grace, int | float) or not self.grace >= 0:
+        for queue in self.queues:
+            Options.of(queue=queue)
+        if not self.queues or len(set(self.queues)) < len(self.queues):
+            raise BadOption("queues", self.queues, "one or more names, each once")
+        if isinstance(self.grace, bool) or not isinstance(self.grace, int | float) or not 0 <= self.grace < math.inf:
             raise BadOption("grace", self.grace, "seconds, 0 or more")
         if self.store is not None:
             parse_url(self.store)
