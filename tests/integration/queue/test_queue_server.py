@@ -95,7 +95,11 @@ class Refusing:
 
 @pytest.mark.parametrize(
     ("error", "kind"),
-    [(CommitRefused("full", "disk full"), StoreFull), (CommitRefused("constraint", "x"), StoreUnavailable)],
+    [
+        (CommitRefused("full", "disk full"), StoreFull),
+        (CommitRefused("read_only", "attempt to write a readonly database"), StoreUnavailable),
+        (CommitRefused("constraint", "x"), StoreUnavailable),
+    ],
 )
 def test_a_store_that_refuses_degrades_the_node_until_it_works_again(
     bench: Bench, error: Exception, kind: type[Exception]
