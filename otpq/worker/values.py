@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import msgpack
 
-from otpq.wire.plain import is_plain
+from otpq.wire.plain import SCALARS, is_plain
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -40,7 +40,7 @@ def pack_value(value: object) -> bytes:
         UnpackableResult: A part of it has no form, or it is too large.
     """
     try:
-        if is_plain((value,)):
+        if type(value) in SCALARS or is_plain((value,)):
             packed = bytes(_packer.pack(value))
             if len(packed) <= _SURE_BYTES:
                 return packed
