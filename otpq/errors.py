@@ -25,6 +25,10 @@ __all__ = [
 ]
 
 
+_SHOWN = 80
+"""Characters of a wrong value that a message shows."""
+
+
 class OtpqError(Exception):
     """The root of all errors of this package."""
 
@@ -55,7 +59,10 @@ class BadOption(UsageError):
     """
 
     def __init__(self, option: str, value: object, allowed: str) -> None:
-        super().__init__(f"{option}={value!r} is not allowed: {allowed}")
+        shown = repr(value)
+        super().__init__(
+            f"{option}={shown if len(shown) <= _SHOWN else f'{shown[:_SHOWN]}...'} is not allowed: {allowed}"
+        )
         self.option = option
         self.value = value
         self.allowed = allowed

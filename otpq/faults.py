@@ -18,9 +18,13 @@ __all__ = ["POINTS", "InjectedFault", "arm", "hit"]
 What: TypeAlias = Literal["kill", "error", "delay"]
 
 POINTS: Final = frozenset(
-    {"commit.before", "commit.after", "send.before", "send.after", "dispatch.before", "dispatch.after"}
-)
-"""Around each commit, each message to a client (the acknowledgements are some of them), and each batch to a pool."""
+    {
+        "commit.before", "commit.after", "send.before", "send.after", "dispatch.before", "dispatch.after",
+        "work.before", "answers.before",
+    }
+)  # fmt: skip
+"""Around each commit, each message to a client (the acknowledgements are some of them), and each batch to a pool, in the
+queue server; before a worker takes a batch, and before a pool takes what a worker answers."""
 
 DELAY: Final = 0.2
 

@@ -14,9 +14,10 @@ from otpq.errors import UsageError
 from otpq.worker.loading import MAIN_ALIAS
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from types import ModuleType
 
-__all__ = ["BadApp", "public_name", "reference_to"]
+__all__ = ["BadApp", "check_module", "public_name", "reference_to"]
 
 
 class BadApp(UsageError):
@@ -50,6 +51,27 @@ def reference_to(app: object, module: str) -> str:
             "keep it in a variable of the module, as in `app = otpq.App()`"
         )
     return f"{where}:{attribute}"
+
+
+def check_module(module: str, path: Iterable[str]) -> None:
+    """Look whether there is such a module, in `path` or where this program imports from, without importing it.
+
+    Raises:
+        BadApp: There is none, so no child could import it.
+    """
+    import importlib.util
+    from importlib.machinery import PathFinder
+
+    top, *below = module.split(".")
+    spec = PathFinder.find_spec(top, [*path]) or importlib.util.find_spec(top) if top else None
+    name = top
+    while spec is not None and below:
+        name = f"{name}.{below.pop(0)}"
+        spec = PathFinder.find_spec(name, spec.submodule_search_locations or [])
+    if spec is None:
+        raise BadApp(
+            f"there is no module {name!r} to import the app from; package.module:app or file.py:app would be right"
+        )
 
 
 def _run_as(module: ModuleType | None) -> str | None:

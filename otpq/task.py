@@ -310,7 +310,7 @@ def _type_name(name: str, value: object) -> str:
 
 def _tags(name: str, value: object) -> object:
     if isinstance(value, str):
-        raise BadOption(name, value, f"a list of texts, as in [{value!r}]")
+        raise BadOption(name, value, "a list of texts, as in ['red']")
     return tuple(value) if isinstance(value, list | tuple | set | frozenset) else value
 
 
@@ -341,8 +341,21 @@ def _check(options: Options) -> None:
         raise BadOption("delay", options.delay, "not together with eta")
 
 
+_TEXT_BYTES: Final = 255
+_LONG_TEXT: Final = 4096
+"""Characters of a title, or of all tags with a comma around each: what a message can carry."""
+_CENTURY: Final = 100 * 365 * 86_400.0
+"""Seconds; a time beyond it is a mistake, and may be one that no calendar can show."""
+_MOST_RETRIES: Final = 1_000_000_000
+
+
 def _is_text(value: Any) -> bool:
-    return isinstance(value, str) and 0 < len(value.encode("utf-8", "replace")) <= 255  # noqa: PLR2004 - as in api.md
+    # Printable: neither line breaks, which would tear a table or a log, nor what is no Unicode text.
+    return isinstance(value, str) and value.isprintable() and 0 < len(value.encode()) <= _TEXT_BYTES
+
+
+def _is_title(value: Any) -> bool:
+    return isinstance(value, str) and value.isprintable() and len(value) <= _LONG_TEXT
 
 
 def _is_texts(value: Any) -> bool:
@@ -350,11 +363,16 @@ def _is_texts(value: Any) -> bool:
 
 
 def _is_tags(value: Any) -> bool:
-    return _is_texts(value) and not any("," in tag for tag in value)  # a store keeps them as ",a,b,"
+    # A store keeps them as ",a,b,".
+    return _is_texts(value) and not any("," in tag for tag in value) and len(",".join(value)) + 2 <= _LONG_TEXT
 
 
 def _is_at_least(value: Any, least: float) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool) and least <= value < math.inf
+
+
+def _is_seconds(value: Any) -> bool:
+    return _is_at_least(value, 0.0) and value <= _CENTURY
 
 
 def _is_whole(value: Any, least: int, most: float = math.inf) -> bool:
@@ -370,31 +388,31 @@ def _is_positive(value: Any) -> bool:
 
 
 _RULES: Final[tuple[tuple[str, Callable[[Any], bool], str], ...]] = (
-    ("queue", _is_text, "a text of 1 to 255 bytes"),
-    ("partition", lambda v: v == "" or _is_text(v), "a text of at most 255 bytes"),
+    ("queue", _is_text, "printable text of 1 to 255 bytes"),
+    ("partition", lambda v: v == "" or _is_text(v), "printable text of at most 255 bytes"),
     ("priority", lambda v: _is_whole(v, 0, 9), "0 to 9, 9 first, or 'low', 'normal', 'high'"),
-    ("delay", lambda v: _is_at_least(v, 0.0), "seconds, 0 or more, or a timedelta"),
+    ("delay", _is_seconds, "seconds, 0 or more (up to 100 years), or a timedelta"),
     ("eta", lambda v: v is None or _is_aware(v), "a datetime with a time zone"),
     (
         "expires",
-        lambda v: v is None or _is_aware(v) or _is_at_least(v, 0.0),
-        "seconds after submission, 0 or more, a timedelta, or a datetime with a time zone",
+        lambda v: v is None or _is_aware(v) or _is_seconds(v),
+        "seconds after submission, 0 or more (up to 100 years), a timedelta, or a datetime with a time zone",
     ),
-    ("retries", lambda v: _is_whole(v, 0), "0 or more"),
-    ("retry_delay", lambda v: _is_at_least(v, 0.0), "seconds, 0 or more, or a timedelta"),
+    ("retries", lambda v: _is_whole(v, 0, _MOST_RETRIES), "a whole number, 0 or more (up to 1,000,000,000)"),
+    ("retry_delay", _is_seconds, "seconds, 0 or more (up to 100 years), or a timedelta"),
     ("backoff", lambda v: _is_at_least(v, 1.0), "a factor of 1 or more"),
-    ("max_delay", lambda v: _is_at_least(v, 0.0), "seconds, 0 or more, or a timedelta"),
+    ("max_delay", _is_seconds, "seconds, 0 or more (up to 100 years), or a timedelta"),
     ("jitter", lambda v: _is_at_least(v, 0.0) and v <= 1, "a share from 0 to 1"),
     ("retry_on", lambda v: v is None or _is_texts(v), "exception types, or their names"),
     ("no_retry_on", _is_texts, "exception types, or their names"),
     ("timeout", lambda v: v is None or _is_positive(v), "seconds, more than 0, or None for no limit"),
     ("soft_timeout", lambda v: v is None or _is_positive(v), "seconds, more than 0, or None for no limit"),
     ("memory", lambda v: v is None or _is_positive(v), "MiB, more than 0, or a text such as '512M'"),
-    ("max_concurrency", lambda v: v is None or _is_whole(v, 1), "1 or more, or None for no limit"),
-    ("tags", _is_tags, "a list of texts without commas"),
-    ("title", lambda v: v is None or isinstance(v, str), "a text"),
-    ("unique", lambda v: v is None or _is_text(v), "a text of 1 to 255 bytes"),
-    ("idempotency_key", lambda v: v is None or _is_text(v), "a text of 1 to 255 bytes"),
+    ("max_concurrency", lambda v: v is None or _is_whole(v, 1), "a whole number, 1 or more, or None for no limit"),
+    ("tags", _is_tags, "a list of printable texts of 1 to 255 bytes without commas, 4,096 characters in all"),
+    ("title", lambda v: v is None or _is_title(v), "printable text of at most 4,096 characters"),
+    ("unique", lambda v: v is None or _is_text(v), "printable text of 1 to 255 bytes"),
+    ("idempotency_key", lambda v: v is None or _is_text(v), "printable text of 1 to 255 bytes"),
     ("at_most_once", lambda v: isinstance(v, bool), "True or False"),
 )
 

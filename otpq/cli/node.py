@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from otpq.errors import UnknownOption, UsageError
+from otpq.reference import check_module
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -90,7 +91,7 @@ def _settings(given: dict[str, Any]) -> dict[str, Any]:
         settings["workers"] = workers_of(given["workers"])
     settings["path"] = _paths(given.get("app"), given.get("path", ()))
     if "app" in given:
-        settings["app"] = _app(given["app"])
+        settings["app"] = _app(given["app"], given.get("path", ()))
     if "queues" in given:
         settings["queues"] = tuple(queue.strip() for queue in given["queues"].split(","))
     if "retention" in given:
@@ -116,12 +117,13 @@ def _announce(line: str) -> None:
     print(line, flush=True)  # noqa: T201 - what the program is to print
 
 
-def _app(reference: str) -> str:
+def _app(reference: str, path: Sequence[Path]) -> str:
     """The reference with its file's path made absolute: children may stand elsewhere."""
     where, colon, attribute = reference.rpartition(":")
     if not colon or not where or not attribute:
         raise UsageError(f"--app {reference!r} is no reference to an app; package.module:app or file.py:app would be")
     if not where.endswith(".py"):
+        check_module(where, (*map(str, path), str(Path.cwd())))
         return reference
     file = Path(where).expanduser().absolute()
     if not file.is_file():

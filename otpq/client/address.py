@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from otpq.client.io import Target
 
-__all__ = ["ADDRESS_FILE", "NoNode", "find_node", "running_nodes", "set_own_node", "target"]
+__all__ = ["ADDRESS_FILE", "NoNode", "find_node", "known_nodes", "running_nodes", "set_own_node", "target"]
 
 ADDRESS_FILE: Final = "address"
 """In a node's directory, `~/.otpq/NAME/`, while it runs: one line, its name, its pid."""
@@ -68,6 +68,12 @@ def find_node() -> str:
     raise NoNode(
         f"several nodes run here ({', '.join(running)}); name one: connect('{running[0]}') or --node {running[0]}"
     )
+
+
+def known_nodes(asked: str) -> str:
+    """The end of a message about a node that was not reached: which others of this user run on this machine."""
+    others = [name for name in running_nodes() if name != asked]
+    return f"; nodes of yours that run here: {', '.join(others)}" if others else ""
 
 
 def running_nodes(home: Path | None = None) -> list[str]:

@@ -14,7 +14,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from otpq.client import questions
-from otpq.client.address import target
+from otpq.client.address import known_nodes, target
 from otpq.client.calls import as_call
 from otpq.client.errors import NodeUnreachable, TaskNotFound, UnknownHandlerWarning, WaitTimeout
 from otpq.client.handle import AsyncTaskHandle, Place
@@ -66,7 +66,8 @@ class AsyncClient:
     async def _connected(self) -> None:
         timeout, io = self._session.timeout, self._session.io
         if not await self.wait_for(io.welcomed, timeout):
-            raise NodeUnreachable(self._session.target.shown, io.why_down() or "no answer", timeout)
+            to = self._session.target
+            raise NodeUnreachable(to.shown, (io.why_down() or "no answer") + known_nodes(to.node), timeout)
         io.welcomed.get()
 
     async def __aexit__(self, *_exc: object) -> None:

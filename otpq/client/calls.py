@@ -39,6 +39,12 @@ class Call:
             UsageError: The name cannot be one, or an option is wrong (`UnknownOption`, `BadOption`).
         """
         _check_name(name)
+        if not isinstance(args, list | tuple):
+            raise UsageError(
+                f"args is a list or a tuple of arguments, got {type(args).__name__}; one is written (value,)"
+            )
+        if not isinstance(kwargs, Mapping | None):
+            raise UsageError(f"kwargs is a map of arguments by name, got {type(kwargs).__name__}")
         self.name = name
         self.args = tuple(args)
         self.kwargs: dict[str, Any] = dict(kwargs) if kwargs else {}

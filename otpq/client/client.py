@@ -10,7 +10,7 @@ from time import monotonic
 from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar
 
 from otpq.client import questions
-from otpq.client.address import target
+from otpq.client.address import known_nodes, target
 from otpq.client.callbacks import Callbacks
 from otpq.client.calls import as_call
 from otpq.client.cell import Cell, wait_all
@@ -302,7 +302,8 @@ class Client:
         """
         io = self._session.io
         if not io.welcomed.wait(timeout):
-            raise NodeUnreachable(self._session.target.shown, io.why_down() or "no answer", timeout)
+            to = self._session.target
+            raise NodeUnreachable(to.shown, (io.why_down() or "no answer") + known_nodes(to.node), timeout)
         io.welcomed.get()
 
     @property

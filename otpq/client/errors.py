@@ -140,7 +140,7 @@ class StoreFull(SubmitError, StoreError):
 
 
 class StoreUnavailable(SubmitError, StoreError):
-    """The store does not answer the queue server; nothing was stored."""
+    """The store cannot be written by the queue server, or is damaged; the message says why. Nothing was stored."""
 
 
 # ------------------------------------------------------------ asking
@@ -238,7 +238,7 @@ def refused(refusal: Refusal) -> Exception:
             return QueueFull(refusal.message, str(facts.get("queue", "")), int(size) if size else 0)
         case "store_full":
             return StoreFull(refusal.message)
-        case "store_unavailable":
+        case "store_unavailable" | "store_damaged":
             return StoreUnavailable(refusal.message)
         case "unknown_handler":
             return UnknownHandler(refusal.code, refusal.message)
@@ -253,7 +253,7 @@ def failed(failure: Failed) -> Exception:
             return TaskNotFound(str(failure.facts.get("id", failure.message)))
         case "store_full":
             return StoreFull(failure.message)
-        case "store_unavailable":
+        case "store_unavailable" | "store_damaged":
             return StoreUnavailable(failure.message)
         case _:
             return QueryFailed(failure.code, failure.message, failure.field)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
+from datetime import datetime
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from otpq.client.ids import id_bytes
 from otpq.client.views import task_of
-from otpq.errors import ProtocolError, UsageError
+from otpq.errors import BadOption, ProtocolError, UsageError
 from otpq.task import Task, TaskState
 from otpq.wire import verbs
 from otpq.wire.codec import Fault, decode_body, encode
@@ -15,7 +17,6 @@ from otpq.wire.messages import MAX_TASKS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
-    from datetime import datetime
 
 __all__ = ["Page", "Question", "Selector"]
 
@@ -69,8 +70,10 @@ class Selector:
         """
         if self.state is not None and self.state not in set(TaskState):
             raise UsageError(f"{self.state!r} is no state; states are {', '.join(TaskState)}")
-        if self.before is not None and self.before.utcoffset() is None:
-            raise UsageError("before= is a time without zone; use datetime.now(UTC), or .replace(tzinfo=...)")
+        if self.before is not None and (not isinstance(self.before, datetime) or self.before.utcoffset() is None):
+            raise UsageError(
+                "before= is no time, or a time without zone; use datetime.now(UTC), or .replace(tzinfo=...)"
+            )
         if self.ids is not None and len(self.ids) > MAX_TASKS:
             raise UsageError(f"ids= has {len(self.ids):,} ids; it may have {MAX_TASKS:,}")
         return verbs.Selector(
@@ -111,8 +114,8 @@ def counts(queue: str | None) -> Question[dict[str, dict[str, int]]]:
 
 def cancel(id: bytes, grace: float) -> Question[str]:
     """'cancelled', 'cancelling' or 'too_late'."""
-    if not grace >= 0:
-        raise UsageError(f"grace={grace} is not allowed: seconds, 0 or more")
+    if isinstance(grace, bool) or not isinstance(grace, int | float) or not 0 <= grace < math.inf:
+        raise BadOption("grace", grace, "seconds, 0 or more")
     return Question("cancel", verbs.CancelTask(id, grace), str)
 
 

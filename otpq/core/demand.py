@@ -38,7 +38,7 @@ class Session:
         return 0 if self.sent is None else max(0, self.asked - self.sent)
 
     def hear(self, demand: Demand, last_sent: int) -> None:
-        """Take in what the pool says of itself; `last_sent` is the highest number among its open leases."""
+        """Take in what the pool says of itself; `last_sent` is the highest number among the leases that stay open."""
         self.asked = demand.asked
         if self.sent is None:
             self.sent = max(demand.received, last_sent)

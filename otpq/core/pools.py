@@ -59,7 +59,10 @@ def demand(state: State, event: Demand) -> None:
         state.ledger.acks.append(UnknownSession(session=event.session))
         return
     leases = state.leases.of_session(event.session)
-    session.hear(event, max((lease.number for lease in leases), default=0))
+    # Not those that are over with this: a pool that began anew knows no number of theirs, and would ask in vain.
+    session.hear(
+        event, max((lease.number for lease in leases if lease.id in event.held or not lease.has_arrived), default=0)
+    )
     for lease in leases:
         if lease.id in event.held:
             _arrived(state, lease)

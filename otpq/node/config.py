@@ -2,18 +2,31 @@
 
 from __future__ import annotations
 
+import math
 import os
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from otpq.errors import BadOption
+from otpq.errors import BadOption, StoreError
 from otpq.queue.retention import Retention
 from otpq.store.url import parse_url
+from otpq.task import Options
 from otpq.wire.node_name import NodeName
 
-__all__ = ["DEFAULT_NAME", "NodeConfig", "default_directory", "workers_of"]
+__all__ = ["DEFAULT_NAME", "BadDirectory", "NodeConfig", "default_directory", "workers_of"]
 
 DEFAULT_NAME = "otpq@127.0.0.1"
+
+
+class BadDirectory(StoreError):
+    """The node's directory cannot be made or written."""
+
+    def __init__(self, directory: Path, error: OSError) -> None:
+        super().__init__(
+            f"the node's directory {directory} cannot be used: {error.strerror}: {error.filename}; "
+            f"make it writable for this user, free some space, or name another by --dir"
+        )
+        self.directory = directory
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,9 +61,11 @@ class NodeConfig:
     def __post_init__(self) -> None:
         if isinstance(self.workers, bool) or not isinstance(self.workers, int) or self.workers < 0:
             raise BadOption("workers", self.workers, "a whole number, 0 or more")
-        if not self.queues or not all(isinstance(queue, str) and queue for queue in self.queues):
-            raise BadOption("queues", self.queues, "one or more names")
-        if not isinstance(self.grace, int | float) or not self.grace >= 0:
+        for queue in self.queues:
+            Options.of(queue=queue)
+        if not self.queues or len(set(self.queues)) < len(self.queues):
+            raise BadOption("queues", self.queues, "one or more names, each once")
+        if isinstance(self.grace, bool) or not isinstance(self.grace, int | float) or not 0 <= self.grace < math.inf:
             raise BadOption("grace", self.grace, "seconds, 0 or more")
         if isinstance(self.lease, bool) or not isinstance(self.lease, int | float) or not 0 < self.lease < float("inf"):
             raise BadOption("lease", self.lease, "seconds, more than 0")

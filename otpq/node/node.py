@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any, Final
 from otpq.client.address import ADDRESS_FILE
 from otpq.errors import OtpqError, StoreError, UsageError
 from otpq.faults import arm
+from otpq.node.config import BadDirectory
 from otpq.node.console import Console
 from otpq.node.past import deaths_in, new_incarnation, remove_leftovers
 from otpq.node.undertaker import Undertaker
@@ -54,6 +55,7 @@ from otpq.worker.pool import Pool, PoolConfig, pool_tree
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
+    from pathlib import Path
 
     from otpq.node.config import NodeConfig
     from otpq.node.console_lines import Line
@@ -93,20 +95,29 @@ def run_node(
     """
     arm(os.environ.get("OTPQ_FAULT", ""))
     sys.setswitchinterval(SWITCH_INTERVAL)
-    config.place.mkdir(mode=0o700, parents=True, exist_ok=True)
+    with _writing_in(config.place):
+        config.place.mkdir(mode=0o700, parents=True, exist_ok=True)
     cookie = Cookie.ensure(config.cookie)
     with attach("node", trap_exit=True) as me, _signals(me.pid):
-        try:
-            tree = _start(config, cookie, say)
-        except StartFailed as failed:
-            raise _root(failed.reason, failed) from None
         file = config.place / ADDRESS_FILE
-        file.write_text(f"{config.name} {os.getpid()}", encoding="utf-8")
+        with _writing_in(config.place):
+            tree = _start(config, cookie, say)
+            file.write_text(f"{config.name} {os.getpid()}", encoding="utf-8")
         try:
             announce(f"ready {config.name} {config.name.address}")
             return _live(config, me, tree)
         finally:
             file.unlink(missing_ok=True)
+
+
+@contextmanager
+def _writing_in(directory: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        if error.filename is None:
+            raise
+        raise BadDirectory(directory, error) from error
 
 
 def _start(config: NodeConfig, cookie: Cookie, say: Callable[[Sequence[Line]], None] | None) -> Pid:
@@ -126,7 +137,10 @@ def _start(config: NodeConfig, cookie: Cookie, say: Callable[[Sequence[Line]], N
         specs.append(ChildSpec(id="pool default", start=start, type="supervisor"))
     # Five restarts in ten seconds: a store or a socket that is broken for a moment is worth some tries, and what does
     # not mend in that time is for the operator, or for whoever restarts the program.
-    return Supervisor.start_link(specs, max_restarts=5, max_seconds=10.0, name="node")
+    try:
+        return Supervisor.start_link(specs, max_restarts=5, max_seconds=10.0, name="node")
+    except StartFailed as failed:
+        raise _root(failed.reason, failed) from None
 
 
 def _queue_tree(config: NodeConfig, cookie: Cookie, name: str, incarnation: str) -> ChildSpec:

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from otpq.queue.clients import Clients
     from otpq.queue.looking import Inquiry
     from otpq.queue.lookups import Lookups
+    from otpq.queue.trouble import Trouble
     from otpq.store.protocol import Counts, Reading, Store
 
 __all__ = ["ANSWERS", "Answers", "facts"]
@@ -51,7 +52,7 @@ class Answers:
     lookups: Lookups
     core: Callable[[], QueueCore]
     """The core is a new one after each trouble with the store."""
-    degraded: Callable[[], str | None]
+    degraded: Callable[[], Trouble | None]
     """Why nothing can be written now; None: it can."""
     ask: Callable[[ev.Event], None]
     """Has the core decide about an event, in the next step."""
@@ -73,9 +74,9 @@ class Answers:
         Raises:
             BadQuery: The store refuses.
         """
-        because = self.degraded()
-        if because is not None:
-            raise queries.BadQuery(because, "the store refuses to write")
+        trouble = self.degraded()
+        if trouble is not None:
+            raise queries.BadQuery(*trouble)
         self.ask(event)
 
     def counts(self) -> Counts:
@@ -132,11 +133,11 @@ class Answers:
         if not bulk.missing:
             self._go_on(session, effect.request, bulk)
 
-    def core_lost(self, text: str) -> None:
+    def core_lost(self, trouble: Trouble) -> None:
         """The core is thrown away, and with it the answers that it owes."""
         for (client, number), bulk in list(self.bulks.items()):
             if bulk.missing:
-                self.fail(session_of(client), number, self.degraded() or "store_unavailable", text)
+                self.fail(session_of(client), number, *trouble)
 
     def _go_on(self, session: bytes, number: int, bulk: Bulk) -> None:
         if not bulk.selectors:
@@ -219,9 +220,17 @@ def _pause(on: Answers, session: bytes, query: wire.Query, body: verbs.QueueName
 
 
 def _health(on: Answers, *_: object) -> object:
-    degraded, problems = on.degraded(), _problems_of(worker for _, workers in on.workers.values() for worker in workers)
-    return {"ok": degraded is None and not problems, "node": on.node, "incarnation": on.incarnation,
-            "store": degraded or "ok", "epoch": on.epoch, "pools": sorted(on.pools), "problems": problems}  # fmt: skip
+    trouble, problems = on.degraded(), _problems_of(worker for _, workers in on.workers.values() for worker in workers)
+    return {
+        "ok": trouble is None and not problems,
+        "node": on.node,
+        "incarnation": on.incarnation,
+        "epoch": on.epoch,
+        "store": "ok" if trouble is None else trouble.code,
+        **({} if trouble is None else {"why": trouble.words}),
+        "pools": sorted(on.pools),
+        "problems": problems,
+    }
 
 
 def _problems_of(workers: Iterable[Mapping[str, Any]]) -> list[str]:

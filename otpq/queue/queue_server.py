@@ -7,7 +7,7 @@ At each wake-up it takes what has arrived, from clients (bytes) and from pools (
 What arrived during the commit makes the next step, so one fsync serves as many tasks as came together, and a single task
 waits for no timer. Nothing is sent before the commit. A commit that is refused, or whose fate is unknown, sends nothing:
 the core is thrown away and rebuilt from the store, and meanwhile the server is *degraded*: no dispatch, submissions are
-refused with the cause, pools keep their results, and each second it tries again.
+refused with the cause, pools keep their results, and each second it tries again. Damage is not tried again: it does not mend.
 """
 
 from __future__ import annotations
@@ -34,13 +34,14 @@ from otpq.queue.looking import PATIENCE, look
 from otpq.queue.lookups import LOOK, Lookups
 from otpq.queue.messages import Beat, Beaten, EndedTasks, Holders, OpenPool, PoolFacts, ReaderUp
 from otpq.queue.onlooker import Onlooker
+from otpq.queue.trouble import DAMAGED, Trouble, trouble_of
 from otpq.queue.turns import Answered
-from otpq.store.errors import CommitRefused, CommitUnknown, StaleEpoch
+from otpq.store.errors import CommitUnknown, StaleEpoch
 from otpq.wire import messages as wire
 from otpq.wire.codec import Fault, decode_from_client, encode
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
     from otpq.otp import Caller, MonitorRef
     from otpq.queue.clients import Submission
@@ -109,7 +110,7 @@ class QueueServer(GenServer):
         self._pools: dict[str, Pid] = {}
         self._sessions: dict[Any, str] = {}
         self._queue: deque[ev.Event] = deque(lost)
-        self._degraded: str | None = None
+        self._degraded: Trouble | None = None
         self._probe_at = 0.0
         self._commits = 0
         self._faults = dict.fromkeys(("oversized", "garbage", "invalid", "unknown_session"), 0)
@@ -336,28 +337,25 @@ class QueueServer(GenServer):
 
     def _degrade(self, failed: StoreError, events: Sequence[ev.Event]) -> None:
         """Send nothing of the step; refuse what can be refused; forget the core."""
-        if self._degraded is None:
-            logger.error("the store refuses: %s; no dispatch until it works again, tried each second", failed)
-        full = isinstance(failed, CommitRefused) and failed.because == "full"
-        self._degraded = "store_full" if full else "store_unavailable"
+        trouble = self._degraded = trouble_of(failed)
+        logger.error("no dispatch, no submissions: %s", trouble.words)
         self._probe_at = time.monotonic() + PROBE
         self._clients.outbox = []
-        self._refuse([event for event in [*events, *self._queue] if isinstance(event, ev.Submit)], str(failed))
+        self._refuse((event for event in [*events, *self._queue] if isinstance(event, ev.Submit)), trouble)
         # Results come again from the pools when they are asked to open anew; requests fail now.
         for event in [*events, *self._queue]:
             if isinstance(event, ev.Cancel | ev.Retry | ev.Delete | ev.Pause):
-                self._fail(event, str(failed))
+                self._answers.fail(session_of(event.client), event.request, *trouble)
         self._queue.clear()
-        self._answers.core_lost(str(failed))
+        self._answers.core_lost(trouble)
         self._send_outbox()
 
     def _recovers(self) -> bool:
         if time.monotonic() < self._probe_at:
-            self._refuse([e for e in self._queue if isinstance(e, ev.Submit)], "the store does not work")
-            self._queue = deque(e for e in self._queue if not isinstance(e, ev.Submit))
-            self._send_outbox()
             return False
         self._probe_at = time.monotonic() + PROBE
+        if self._degraded is not None and self._degraded.code == DAMAGED:
+            return False
         try:
             self._store.last_commit()
             self._make_core()
@@ -374,14 +372,11 @@ class QueueServer(GenServer):
             cast(pool, (ef.UnknownSession(session=session),))
         return True
 
-    def _refuse(self, events: Sequence[ev.Submit], text: str) -> None:
+    def _refuse(self, events: Iterable[ev.Submit], trouble: Trouble) -> None:
         submissions = [
             s for event in events if (s := self._clients.submission(event.client, event.request)) is not None
         ]
-        self._clients.refuse(submissions, self._degraded or "store_unavailable", text)
-
-    def _fail(self, event: ev.Cancel | ev.Retry | ev.Delete | ev.Pause, text: str) -> None:
-        self._answers.fail(session_of(event.client), event.request, self._degraded or "store_unavailable", text)
+        self._clients.refuse(submissions, *trouble)
 
     # --- clients -----------------------------------------------------------------------------------------------------
 
@@ -420,7 +415,7 @@ class QueueServer(GenServer):
 
     def _submit(self, submission: Submission) -> None:
         if self._degraded is not None:
-            self._clients.refuse([submission], self._degraded, "the store refuses to write")
+            self._clients.refuse([submission], *self._degraded)
         else:
             self._queue.append(submission.event())
 
@@ -432,11 +427,15 @@ class QueueServer(GenServer):
         self._clients.looked_up(session, ids, found)
 
     def _hear_fetch(self, _peer: bytes, session: bytes, message: wire.Fetch) -> None:
-        row = self._store.load(Needs(ids={message.id})).by_id.get(message.id)
-        if row is None or row.result is None:
-            answer: wire.FromServer = wire.Failed(message.number, "not_found", "there is no such result")
+        try:
+            row = self._store.load(Needs(ids={message.id})).by_id.get(message.id)
+        except StoreError as failed:
+            answer: wire.FromServer = wire.Failed(message.number, "store_unavailable", str(failed))
         else:
-            answer = wire.Fetched(message.number, row.result)
+            if row is None or row.result is None:
+                answer = wire.Failed(message.number, "not_found", "there is no such result")
+            else:
+                answer = wire.Fetched(message.number, row.result)
         self._clients.tell(session, answer)
 
     # --- queries -----------------------------------------------------------------------------------------------------

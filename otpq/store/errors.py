@@ -70,7 +70,7 @@ class StoreDamaged(StoreError):
 
     def __init__(self, place: str, problem: str) -> None:
         super().__init__(
-            f"store {place} is damaged or not a store: {problem}. Nothing was changed. Copy the file and its -wal aside "
+            f"store {place} is damaged or not a store: {problem}. None of its tasks was changed. Copy the file and its -wal aside "
             f"first; 'otpq check {place}' lists what is wrong; then restore a backup, or name another file"
         )
         self.place = place

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final
 
@@ -33,8 +34,28 @@ _REFUSED: Final[dict[type[apsw.Error], RefusedBecause]] = {
 _CERTAIN_AT_COMMIT: Final = (apsw.FullError, apsw.ConstraintError, apsw.ReadOnlyError, apsw.BusyError, apsw.LockedError)
 
 
+_ADVICE: Final = {
+    errno.ENOENT: "; make the directory, or name another file",
+    errno.EISDIR: "; name a file",
+    errno.EROFS: "; make it writable, or name another file",
+    errno.EACCES: "; give this user the right to write there, or name another file",
+    errno.EPERM: "; give this user the right to write there, or name another file",
+    errno.ENOSPC: "; free some space, or name another file",
+    errno.EDQUOT: "; free some space, or name another file",
+}
+
+
+def _is_full(error: BaseException) -> bool:
+    """Whether the disk has no room: SQLite calls it an I/O error where it is the log's index that cannot grow."""
+    return isinstance(error, apsw.FullError) or (
+        isinstance(error, apsw.IOError) and getattr(error, "extendedresult", 0) == apsw.SQLITE_IOERR_SHMSIZE
+    )
+
+
 def refused_before_commit(error: apsw.Error) -> RefusedBecause:
     """Why a transaction came to nothing that had not begun to commit: whatever happened, nothing was written."""
+    if _is_full(error):
+        return "full"
     return _REFUSED.get(type(error), "io")
 
 
@@ -51,9 +72,9 @@ def translated(place: str) -> Iterator[None]:
     except (apsw.NotADBError, apsw.CorruptError) as error:
         raise StoreDamaged(place, str(error)) from error
     except apsw.ReadOnlyError as error:
-        raise StoreUnreachable(place, f"it, its directory or the disk is read-only ({error})") from error
-    except apsw.FullError as error:
-        raise StoreUnreachable(place, f"the disk is full ({error})") from error
+        raise StoreUnreachable(
+            place, f"it, its directory or the disk is read-only ({error}){_ADVICE[errno.EROFS]}"
+        ) from error
     except apsw.InterruptError as error:
         raise TookTooLong(place) from error
     except apsw.CantOpenError as error:
@@ -61,6 +82,8 @@ def translated(place: str) -> Iterator[None]:
             place, f"it cannot be opened: does it exist, and may this user read it? ({error})"
         ) from error
     except apsw.Error as error:
-        raise StoreUnreachable(place, str(error)) from error
+        words = f"the disk is full ({error}){_ADVICE[errno.ENOSPC]}" if _is_full(error) else str(error)
+        raise StoreUnreachable(place, words) from error
     except OSError as error:
-        raise StoreUnreachable(place, f"{error.strerror}: {error.filename}") from error
+        where = "" if error.filename is None else f": {error.filename}"
+        raise StoreUnreachable(place, f"{error.strerror}{where}{_ADVICE.get(error.errno or 0, '')}") from error

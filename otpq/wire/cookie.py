@@ -106,10 +106,18 @@ class Cookie:
         """The cookie in the file at `path`, made now if there is none (the first start of a node).
 
         Two nodes that start at once agree: the file appears whole and is made by one of them.
+
+        Raises:
+            BadCookie: As `read` does; or there is none and none can be made.
         """
-        if not path.exists():
-            path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            cls.new().write(path, replace=False)
+        try:
+            if not path.exists():
+                path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+                cls.new().write(path, replace=False)
+        except OSError as error:
+            raise BadCookie(
+                f"the cookie at {path} cannot be made: {error.strerror}; name another file by --cookie-file"
+            ) from error
         return cls.read(path)
 
     def write(self, path: Path, *, replace: bool) -> None:

@@ -24,6 +24,13 @@ RECEIVE_HIGH_WATER: Final = 1_000
 """Messages of one peer that wait for us before TCP slows it down."""
 
 
+_WORDS: Final = {
+    errno.EADDRNOTAVAIL: "this machine has no such address",
+    errno.ENODEV: "the host name is unknown, or is of another machine",
+    errno.EACCES: "this user may not listen there",
+}
+
+
 class AddressTaken(Unavailable):
     """Another program listens there.
 
@@ -34,7 +41,7 @@ class AddressTaken(Unavailable):
     def __init__(self, address: str) -> None:
         super().__init__(
             f"{address} is taken by another program; is this node running already? "
-            f"Another port is given as NAME@HOST:PORT or by --port"
+            f"Another port is given as NAME@HOST:PORT"
         )
         self.address = address
 
@@ -142,4 +149,7 @@ class Listener:
         except zmq.ZMQError as error:
             if error.errno == errno.EADDRINUSE:
                 raise AddressTaken(address) from error
-            raise BadAddress(f"cannot listen on {address}: {error.strerror}") from error
+            raise BadAddress(
+                f"cannot listen on {address}: {_WORDS.get(error.errno or 0, error.strerror)}; "
+                f"a node listens at an address of its own machine, as in NAME@127.0.0.1 or NAME@HOST:PORT"
+            ) from error

@@ -200,7 +200,8 @@ class Refusal(msgspec.Struct, array_like=True, frozen=True):
     index: Annotated[int, Meta(ge=0)]
     """The place in `Submit.tasks` of the task that is at fault; its whole group is refused."""
     code: Text
-    """`queue_full`, `store_full`, `store_unavailable`, `too_large`, `unknown_handler` (strict), or `bad_...` with `field`."""
+    """`queue_full`, `store_full`, `store_unavailable`, `store_damaged`, `too_large`, `unknown_handler` (strict), or
+    `bad_...` with `field`."""
     message: Text
     field: Text = ""
     """Which of the task's fields or options is wrong."""
@@ -297,8 +298,8 @@ class Failed(msgspec.Struct, array_like=True, frozen=True, tag=13):
 
     number: Number
     code: Text
-    """`not_found`, `invalid` (see `field`), `unknown_verb`, `store_full`, `store_unavailable`, `too_large`, `too_slow` (ask
-    for less), `busy`, `reader_lost` (ask again)."""
+    """`not_found`, `invalid` (see `field`), `unknown_verb`, `store_full`, `store_unavailable`, `store_damaged`, `too_large`,
+    `too_slow` (ask for less), `busy`, `reader_lost` (ask again)."""
     message: Text
     field: Text = ""
     facts: dict[str, str | int | float] = {}

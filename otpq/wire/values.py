@@ -4,7 +4,7 @@ None, bool, int of 64 bits, float, str, bytes, list, tuple (arrives as list), di
 they are. UUID, Decimal, date, time, timedelta, Enum, dataclasses and msgspec Structs travel in their plain form, which is
 the one that `msgspec.convert` turns back by a handler's annotations. All else is refused, with the path of the value.
 
-Packing tries the plain values first and looks closer only if there are others: `_is_plain` runs in C over each container.
+Packing tries the plain values first (`plain.py`) and looks closer only if there are others.
 """
 
 from __future__ import annotations
@@ -21,18 +21,13 @@ import msgspec
 
 from otpq.errors import UsageError
 from otpq.wire.messages import MAX_PAYLOAD
+from otpq.wire.plain import KEYS, MAX_DEPTH, SCALARS, is_plain
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
 __all__ = ["BadValue", "pack_arguments", "pack_result", "unpack"]
 
-MAX_DEPTH: Final = 100
-"""Values nest this deep at most; beyond it they are taken to contain themselves."""
-
-_SCALARS: Final = frozenset({type(None), bool, int, float, str, bytes})
-_CONTAINERS: Final = frozenset({list, tuple, dict})
-_KEYS: Final = frozenset({str})
 _LEAVES: Final = (UUID, Decimal, date, time, timedelta)
 _LEAST_INT: Final = -(2**63)
 _MOST_INT: Final = 2**64 - 1
@@ -84,7 +79,7 @@ def pack_arguments(args: Sequence[Any], kwargs: Mapping[str, Any]) -> bytes:
     if not args and not kwargs:
         return _NOTHING
     try:
-        if _is_plain(args) and (not kwargs or (_KEYS.issuperset(map(type, kwargs)) and _is_plain(kwargs.values()))):
+        if is_plain(args) and (not kwargs or (KEYS.issuperset(map(type, kwargs)) and is_plain(kwargs.values()))):
             return _checked_size("args", _pack((args, kwargs)))
     except (OverflowError, ValueError, TypeError, RecursionError):
         pass  # an int too long, a lone surrogate, a list in itself: the slow way below says where
@@ -99,7 +94,7 @@ def pack_result(value: object) -> bytes:
         BadValue: It cannot travel.
     """
     try:
-        if type(value) in _SCALARS or _is_plain((value,)):
+        if type(value) in SCALARS or is_plain((value,)):
             return _checked_size("result", _pack(value))
     except (OverflowError, ValueError, TypeError, RecursionError):
         pass
@@ -119,27 +114,6 @@ def _checked_size(path: str, packed: bytes) -> bytes:
             f"put the data into a file or a database and pass where it is",
         )
     return packed
-
-
-def _is_plain(values: Iterable[Any], depth: int = 0) -> bool:
-    """Whether `values`, and all inside them, are of exactly the types that MessagePack knows.
-
-    The types of a container's elements are gathered in C; Python code runs once for each container, not for each element.
-    """
-    kinds = set(map(type, values))
-    if kinds <= _SCALARS:
-        return True
-    rest = kinds - _SCALARS
-    if not rest <= _CONTAINERS or depth > MAX_DEPTH:
-        return False
-    for value in values:
-        kind = type(value)
-        if kind is dict:
-            if not (_KEYS.issuperset(map(type, value)) and _is_plain(value.values(), depth + 1)):
-                return False
-        elif kind in _CONTAINERS and not _is_plain(value, depth + 1):
-            return False
-    return True
 
 
 def _plain(value: Any, path: str, depth: int) -> Any:

@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, NoReturn
 import msgpack
 
 from otpq.worker.blackboard import Blackboard
+from otpq.worker.conversion import Converter
 from otpq.worker.executors.process import ProcessExecutor
 from otpq.worker.frames import FrameReader, send_frame
 from otpq.worker.loading import load_app
@@ -107,7 +108,7 @@ def main() -> None:
     app = _load(greeting, reports)
     outbox = Outbox(reports)
     slot = Blackboard(Path(greeting.blackboard)).slot(greeting.slot)
-    executor = ProcessExecutor(app.tasks, slot, outbox)
+    executor = ProcessExecutor(app.tasks, slot, outbox, Converter())
     os.register_at_fork(after_in_child=lambda: _become_fork(executor))
     if greeting.portable:
         _watch_node(reports)

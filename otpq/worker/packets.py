@@ -55,6 +55,8 @@ class Outcome(IntEnum):
     """The app has no handler of that name. It was not run."""
     RETURNED = 3
     """Handed back: the child was asked to finish before the task's turn came. It was not run."""
+    DISCARDED = 4
+    """Its arguments are not those of the handler, and would not be at a second run. It was not run."""
 
 
 class Item(NamedTuple):

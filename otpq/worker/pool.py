@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from otpq.core.effects import CancelRunning, Committed, Dispatch, Stale, TakeBack, UnknownSession
 from otpq.core.events import Cancelling, Heartbeat, Running, SessionClosed, SessionOpened
+from otpq.faults import hit
 from otpq.otp import (
     Call,
     CallFailed,
@@ -311,6 +312,7 @@ class Pool(GenServer):
             self._show_later()
 
     def _take_answers(self, answers: Answers) -> None:
+        hit("answers.before")
         desk, seat = self._desk, self._seats[answers.slot]
         if answers.results:
             desk.done(answers.lease, answers.results)

@@ -207,6 +207,9 @@ class Tray:
             answer.results.append(Succeeded(seq, value, result.started, result.finished, ran))
         elif outcome is Outcome.RETURNED:
             answer.returned.append(seq)
+        elif outcome is Outcome.DISCARDED:
+            answer.failed += 1
+            answer.results.append(Discarded(seq, value, result.started, result.finished, ran))
         else:
             if outcome is Outcome.NO_HANDLER:
                 value = _no_handler(job.name, handlers)  # the child's word, made clearer

@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING
 
 import msgpack
 
+from otpq.wire.plain import SCALARS, is_plain
+
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
     from types import TracebackType
 
 __all__ = ["UnpackableResult", "pack_error", "pack_value"]
@@ -28,61 +29,31 @@ class UnpackableResult(TypeError):
     """The handler returned what cannot be sent; the message names the place in the value, and what stands there."""
 
 
+_SURE_BYTES = 1 << 20
+"""Up to this size nobody need ask whether a result may be sent: `MAX_PAYLOAD` is larger."""
+
 _packer = msgpack.Packer(datetime=True)
 
 
-def pack_value(value: object, fallback: Callable[[object], object] | None = None) -> bytes:
-    """`value` in MessagePack.
-
-    Args:
-        value: What a handler returned.
-        fallback: Gives the plain form of what MessagePack does not know (UUID, dataclass and so on), or raises TypeError.
+def pack_value(value: object) -> bytes:
+    """What a handler returned, in MessagePack.
 
     Raises:
-        UnpackableResult: A part of it has no form.
+        UnpackableResult: A part of it has no form, or it is too large.
     """
     try:
-        return bytes(_packer.pack(value) if fallback is None else msgpack.packb(value, datetime=True, default=fallback))
-    except Exception as error:  # noqa: BLE001 - whatever a user's __iter__ or number does; all is recorded
+        if type(value) in SCALARS or is_plain((value,)):
+            packed = bytes(_packer.pack(value))
+            if len(packed) <= _SURE_BYTES:
+                return packed
+    except Exception:  # noqa: BLE001 - an int of 65 bits, a list in itself: below it is said what and where
         _packer.reset()
-        raise UnpackableResult(_reason(value, fallback, error)) from None  # its frames are ours, not the user's
+    from otpq.wire.values import pack_result  # with msgspec 20 ms, and only a child with such a result pays them
 
-
-def _reason(value: object, fallback: Callable[[object], object] | None, error: Exception) -> str:
     try:
-        for path, part in _leaves(value, "result", depth=0):
-            try:
-                msgpack.packb(part, datetime=True, default=fallback)
-            except Exception as why:  # noqa: BLE001
-                return f"{path} is {_name(type(part))}: {_text_of(why)}"
-    except Exception:  # noqa: BLE001, S110 - a container that cannot even be walked; the first error then has to do
-        pass
-    return f"result is {_name(type(value))}: {_text_of(error)}"
-
-
-_MAX_DEPTH = 400  # MessagePack's own limit is 511; below it, the nesting itself is what is wrong
-
-
-def _leaves(value: object, path: str, *, depth: int) -> Iterator[tuple[str, object]]:
-    """The parts of `value` that hold no others, each with its path; of a map, its keys too."""
-    if depth > _MAX_DEPTH:
-        return
-    if isinstance(value, dict):
-        for key, part in value.items():
-            yield f"a key of {path}", key
-            yield from _leaves(part, f"{path}[{_short(key)}]", depth=depth + 1)
-    elif isinstance(value, (list, tuple)):
-        for index, part in enumerate(value):
-            yield from _leaves(part, f"{path}[{index}]", depth=depth + 1)
-    else:
-        yield path, value
-
-
-def _short(key: object) -> str:
-    try:
-        return repr(key)[:100]
-    except Exception:  # noqa: BLE001
-        return f"<{_name(type(key))}>"
+        return pack_result(value)
+    except Exception as error:  # noqa: BLE001 - whatever a user's __iter__ or property does; all is recorded
+        raise UnpackableResult(_text_of(error)) from None  # its frames are ours, not the user's
 
 
 def pack_error(error: BaseException) -> bytes:

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 
 from otpq.core.events import Cancelling
+from otpq.faults import hit
 from otpq.otp import CallFailed, GenServer, cancel_timer, cast, send, send_after
 from otpq.worker.blackboard import Blackboard
 from otpq.worker.child_link import ChildLink, ChildSettings
@@ -146,6 +147,7 @@ class Worker(GenServer):
                 logger.warning("%r drops %r", self.pid, request)
 
     def _take_work(self, lease: int, jobs: list[Job], packet: int) -> None:
+        hit("work.before")
         # What is here already, under a lease that is stale, is about to be ended: it must not run beside itself.
         is_closed = not self._is_ready or self._is_finishing
         refused = {job.seq for job in jobs} if is_closed else self._tray.among(jobs)

@@ -16,7 +16,7 @@ import pytest
 from otpq.client.client import connect
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from otpq.client.client import Client
 
@@ -36,26 +36,27 @@ class Stage:
         self.environment.pop("OTPQ_COOKIE_FILE", None)
         self.environment.pop("OTPQ_NODE", None)
         self.name = f"n{zlib.crc32(str(home).encode())}@127.0.0.1"  # tests run side by side, and a name is a port
+        self.store = home / ".otpq" / self.name / "store.db"
         self._nodes: list[RunningNode] = []
 
-    def node(self, *words: str) -> RunningNode:
-        """Start a node and wait until it is ready."""
+    def node(self, *words: str, inside: Sequence[str] = ()) -> RunningNode:
+        """Start a node and wait until it is ready; `inside` is a command that runs the one behind it."""
         node = RunningNode(
-            self.popen("node", "--name", self.name, "--app", f"{self.app}:app", "--workers", "2", *words)
+            self.popen("node", "--name", self.name, "--app", f"{self.app}:app", "--workers", "2", *words, inside=inside)
         )
         self._nodes.append(node)
         node.wait_ready()
         return node
 
-    def otpq(self, *words: str) -> subprocess.CompletedProcess[str]:
+    def otpq(self, *words: str, inside: Sequence[str] = ()) -> subprocess.CompletedProcess[str]:
         """Run a command to its end."""
-        process = self.popen(*words)
+        process = self.popen(*words, inside=inside)
         out, err = process.communicate(timeout=LONG)
         return subprocess.CompletedProcess(words, process.returncode, out, err)
 
-    def popen(self, *words: str) -> subprocess.Popen[str]:
+    def popen(self, *words: str, inside: Sequence[str] = ()) -> subprocess.Popen[str]:
         return subprocess.Popen(  # noqa: S603 - our own program
-            [sys.executable, "-m", "otpq", *words],
+            [*inside, sys.executable, "-m", "otpq", *words],
             env=self.environment,
             cwd=self.home,
             stdout=subprocess.PIPE,

@@ -46,6 +46,16 @@ def note(n: int) -> int:
     return n
 
 
+@app.task(name="size")
+def size(value: bytes) -> int:
+    return len(value)
+
+
+@app.task(name="strange")
+def strange() -> dict[str, object]:
+    return {"set": {1}}
+
+
 @app.default
 def any_map(payload: dict[str, object]) -> list[str]:
     return sorted(payload)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import time
 from typing import TYPE_CHECKING
@@ -14,6 +15,7 @@ from otpq.client.calls import Call
 from otpq.client.errors import TaskFailed
 from otpq.client.questions import Selector
 from otpq.task import TaskState
+from otpq.wire.cookie import Cookie
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -75,11 +77,62 @@ def test_commands_fail_with_one_line_and_the_right_exit_code(stage: Stage) -> No
     assert refused.returncode == 5, refused.stderr
 
 
-def test_a_second_node_of_the_same_name_ends_with_4(stage: Stage) -> None:
+def test_a_second_node_ends_with_4_and_names_who_was_first(stage: Stage) -> None:
+    node = stage.node()
+    holder = f"otpq: store {stage.store} is held by process {node.process.pid}; a SQLite store serves one queue node at a time\n"
+    other = f"n{node.process.pid}@127.0.0.1"
+    taken = (
+        f"otpq: {node.out[0].split()[2]} is taken by another program; is this node running already? "
+        "Another port is given as NAME@HOST:PORT\n"
+    )
+    for words, said in (
+        (("--name", stage.name), holder),
+        (("--name", other, "--store", str(stage.store)), holder),
+        (("--name", stage.name, "--dir", str(stage.home / "other")), taken),
+    ):
+        second = stage.otpq("node", *words)
+        assert (second.returncode, second.stderr) == (4, said)
+
+
+def test_a_node_that_cannot_be_says_why_in_one_line(stage: Stage) -> None:
+    shared, below = stage.home / "shared", stage.app / "cookie"
+    shared.write_text(Cookie.new().text())
+    for words, code, said in (
+        (
+            ("--cookie-file", str(shared)),
+            5,
+            f"others may read the cookie at {shared}; take their rights away: chmod 600",
+        ),
+        (
+            ("--cookie-file", str(below)),
+            5,
+            f"the cookie at {below} cannot be made: File exists; name another file by --",
+        ),
+        (("--app", "no_such_module:app"), 2, "there is no module 'no_such_module' to import the app from; "),
+        (
+            ("--name", "a@192.0.2.1"),
+            2,
+            ":25907: this machine has no such address; a node listens at an address of its own",
+        ),
+    ):
+        ended = stage.otpq("node", *words)
+        assert (ended.returncode, ended.stdout, ended.stderr.count("\n")) == (code, "", 1), ended.stderr
+        assert said in ended.stderr
+
+
+def test_arguments_that_do_not_fit_fail_a_task_at_once(stage: Stage) -> None:
     stage.node()
-    second = stage.otpq("node", "--name", stage.name)
-    assert second.returncode == 4, second.stderr
-    assert second.stderr.count("otpq: ") == 1
+    with stage.connect() as client:
+        mismatch, missing = client.submit_task("add", 1, "2"), client.submit_task("add", 1)
+        strange = client.submit(Call("strange", (), {}, retries=0))
+        for handle, said in (
+            (mismatch, "BadArgument: argument 'b': Expected `int`, got `str`"),
+            (missing, "BadArgument: add cannot be called with these arguments: add() missing 1 required"),
+            (strange, "UnpackableResult: result['set']: set is not allowed; use a list"),
+        ):
+            with pytest.raises(TaskFailed, match=re.escape(said)):
+                handle.get(LONG)
+            assert handle.task().attempt == 1
 
 
 def test_check_finds_a_store_well_beside_its_node_and_after_it(stage: Stage) -> None:

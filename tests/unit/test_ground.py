@@ -18,6 +18,12 @@ def test_ci_runs_exactly_the_test_line_of_the_readme() -> None:
     assert ci == readme
 
 
+def test_ci_runs_the_processes_tests_without_the_means_of_linux_as_the_docs_say() -> None:
+    (line,) = [line for line in lines_of("docs/testing.md") if line.startswith("OTPQ_PORTABLE=1 .venv")]
+    assert line in lines_of(".ci/run")
+    assert [path for path in line.split()[2:] if not (ROOT / path).exists()] == []
+
+
 def test_the_readme_has_one_line_that_ends_in_running_otpq() -> None:
     (line,) = [line for line in lines_of("README.md") if line.startswith("python3 -m venv") and "[dev]" not in line]
     assert line.endswith("&& .venv/bin/otpq demo")

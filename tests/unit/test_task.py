@@ -91,35 +91,92 @@ def test_options_are_kept_in_one_form(given: dict[str, Any], name: str, kept: ob
     assert getattr(Options.of(**given), name) == kept
 
 
+PRIORITY = "0 to 9, 9 first, or 'low', 'normal', 'high'"
+TEXT = "printable text of 1 to 255 bytes"
+SECONDS = "seconds, 0 or more (up to 100 years), or a timedelta"
+LIMIT = "seconds, more than 0, or None for no limit"
+RETRIES = "a whole number, 0 or more (up to 1,000,000,000)"
+TYPES = "exception types, or their names"
+TAGS = "a list of printable texts of 1 to 255 bytes without commas, 4,096 characters in all"
+EXPIRES = "seconds after submission, 0 or more (up to 100 years), a timedelta, or a datetime with a time zone"
+NAIVE = datetime(2030, 1, 1)  # noqa: DTZ001 - a naive time is what is refused
+
+
 @pytest.mark.parametrize(
-    "given",
+    ("given", "said"),
     [
-        {"priority": 10},
-        {"priority": "urgent"},
-        {"priority": True},
-        {"delay": -1},
-        {"delay": float("nan")},
-        {"delay": 1, "eta": datetime(2030, 1, 1, tzinfo=UTC)},
-        {"eta": datetime(2030, 1, 1)},  # noqa: DTZ001 - a naive time is what is refused
-        {"retries": -1},
-        {"retries": 1.5},
-        {"backoff": 0.5},
-        {"jitter": 2},
-        {"timeout": 0},
-        {"memory": "much"},
-        {"max_concurrency": 0},
-        {"tags": "one"},
-        {"tags": ["a,b"]},
-        {"queue": ""},
-        {"queue": "x" * 256},
-        {"at_most_once": 1},
-        {"retry_on": 3},
+        ({"queue": ""}, f"queue='' is not allowed: {TEXT}"),
+        ({"queue": "x" * 256}, f"queue='{'x' * 79}... is not allowed: {TEXT}"),
+        ({"queue": "ü" * 128}, TEXT),
+        ({"queue": "a\nb"}, f"queue='a\\nb' is not allowed: {TEXT}"),
+        ({"queue": "\ud800"}, TEXT),
+        ({"queue": 5}, f"queue=5 is not allowed: {TEXT}"),
+        ({"partition": "x" * 256}, "printable text of at most 255 bytes"),
+        ({"priority": 10}, f"priority=10 is not allowed: {PRIORITY}"),
+        ({"priority": -1}, PRIORITY),
+        ({"priority": 1.5}, PRIORITY),
+        ({"priority": "urgent"}, f"priority='urgent' is not allowed: {PRIORITY}"),
+        ({"priority": True}, PRIORITY),
+        ({"priority": None}, PRIORITY),
+        ({"delay": -1}, f"delay=-1.0 is not allowed: {SECONDS}"),
+        ({"delay": timedelta(-1)}, f"delay=-86400.0 is not allowed: {SECONDS}"),
+        ({"delay": "5"}, f"delay='5' is not allowed: {SECONDS}"),
+        ({"delay": float("nan")}, SECONDS),
+        ({"delay": 1e300}, SECONDS),
+        ({"delay": True}, "delay=True is not allowed: a number"),
+        (
+            {"delay": 1, "eta": datetime(2030, 1, 1, tzinfo=UTC)},
+            "delay=1.0 is not allowed: not together with eta",
+        ),
+        ({"eta": NAIVE}, f"eta={NAIVE!r} is not allowed: a datetime with a time zone"),
+        ({"eta": "2030-01-01"}, "a datetime with a time zone"),
+        ({"expires": -1}, EXPIRES),
+        ({"expires": NAIVE}, EXPIRES),
+        ({"expires": "soon"}, f"expires='soon' is not allowed: {EXPIRES}"),
+        ({"retries": -1}, f"retries=-1 is not allowed: {RETRIES}"),
+        ({"retries": 1.5}, RETRIES),
+        ({"retries": "3"}, RETRIES),
+        ({"retries": 2**70}, RETRIES),
+        ({"retry_delay": -1}, SECONDS),
+        ({"backoff": 0.5}, "backoff=0.5 is not allowed: a factor of 1 or more"),
+        ({"max_delay": "1h"}, SECONDS),
+        ({"jitter": 2}, "jitter=2.0 is not allowed: a share from 0 to 1"),
+        ({"retry_on": 3}, f"retry_on=3 is not allowed: {TYPES}"),
+        ({"retry_on": [int]}, f"retry_on=<class 'int'> is not allowed: {TYPES}"),
+        ({"no_retry_on": None}, TYPES),
+        ({"timeout": 0}, f"timeout=0.0 is not allowed: {LIMIT}"),
+        ({"timeout": "5 s"}, LIMIT),
+        ({"soft_timeout": -1}, LIMIT),
+        ({"memory": "much"}, "memory='much' is not allowed: MiB as a number, or a text with a unit such as '512M'"),
+        ({"memory": "5X"}, "such as '512M'"),
+        ({"memory": 0}, "MiB, more than 0, or a text such as '512M'"),
+        ({"max_concurrency": 0}, "a whole number, 1 or more, or None for no limit"),
+        ({"tags": "one"}, "tags='one' is not allowed: a list of texts, as in ['red']"),
+        ({"tags": ["a,b"]}, f"tags=('a,b',) is not allowed: {TAGS}"),
+        ({"tags": [5]}, TAGS),
+        ({"tags": ["a\tb"]}, TAGS),
+        ({"tags": ["x" * 200] * 30}, TAGS),
+        ({"title": 5}, "title=5 is not allowed: printable text of at most 4,096 characters"),
+        ({"title": "x" * 4097}, "printable text of at most 4,096 characters"),
+        ({"unique": ""}, TEXT),
+        ({"idempotency_key": ""}, f"idempotency_key='' is not allowed: {TEXT}"),
+        ({"idempotency_key": "x" * 256}, TEXT),
+        ({"idempotency_key": "a\0b"}, TEXT),
+        ({"at_most_once": 1}, "at_most_once=1 is not allowed: True or False"),
     ],
 )
-def test_a_wrong_value_is_refused_with_its_name(given: dict[str, Any]) -> None:
+def test_a_wrong_value_is_refused_with_its_name_and_what_would_be_right(given: dict[str, Any], said: str) -> None:
     with pytest.raises(BadOption) as caught:
         Options.of(**given)
     assert caught.value.option in given
+    assert said in str(caught.value)
+    assert str(caught.value).endswith(caught.value.allowed)
+    assert len(str(caught.value)) < 250
+
+
+def test_each_option_has_a_wrong_value_above() -> None:
+    table = next(mark for mark in test_a_wrong_value_is_refused_with_its_name_and_what_would_be_right.pytestmark)
+    assert {name for given, _ in table.args[1] for name in given} == set(Options.__struct_fields__)
 
 
 def test_an_unknown_option_is_refused_with_the_nearest_name() -> None:

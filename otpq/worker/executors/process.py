@@ -13,13 +13,14 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import msgpack
 
 from otpq.running import running_task
+from otpq.worker.conversion import BadArgument
 from otpq.worker.deadline import boottime_ns
 from otpq.worker.packets import Item, Outcome, Packet
 from otpq.worker.values import pack_error, pack_value
 
 if TYPE_CHECKING:
     import asyncio
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
 
     from otpq.worker.blackboard import Slot
     from otpq.worker.loading import Definition
@@ -27,8 +28,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Convert", "ProcessExecutor"]
 
-Convert: TypeAlias = "Callable[[Definition, list[Any], dict[str, Any]], tuple[list[Any], dict[str, Any]]]"
-"""Makes of plain arguments those that the handler's annotations ask for; raises where they do not fit."""
+Convert: TypeAlias = "Callable[[Definition, list[Any], dict[str, Any]], tuple[Sequence[Any], dict[str, Any]]]"
+"""Makes of plain arguments those that the handler's annotations ask for; raises `BadArgument` where they do not fit."""
 
 _QUICK = 0.005
 """Seconds. Results are held back only behind tasks of handlers whose latest run was shorter, so that they are not late."""
@@ -90,6 +91,8 @@ class ProcessExecutor:
             return Outcome.SUCCEEDED, pack_value(value)
         except NoHandler as error:
             return Outcome.NO_HANDLER, pack_error(error)
+        except BadArgument as error:
+            return Outcome.DISCARDED, pack_error(error)
         except BaseException as error:  # noqa: BLE001 - this is the border: sys.exit and Ctrl-C of a handler stop here
             if self.is_forked:
                 self._end_fork(error)
@@ -102,7 +105,12 @@ class ProcessExecutor:
         args, kwargs = msgpack.unpackb(item.payload, timestamp=3, strict_map_key=False)
         if self._convert is not None:
             args, kwargs = self._convert(definition, args, kwargs)
-        value = definition.handler(*args, **kwargs)
+        try:
+            value = definition.handler(*args, **kwargs)
+        except TypeError as error:
+            if _is_of_the_call(error, definition.handler):
+                raise BadArgument(f"{item.name} cannot be called with these arguments: {error}") from None
+            raise
         return self._await(value) if type(value) is CoroutineType else value
 
     def _await(self, coroutine: CoroutineType[Any, Any, Any]) -> object:
@@ -129,3 +137,12 @@ class ProcessExecutor:
         """End the loop, if there is one; what still runs in it is cancelled."""
         if self._runner is not None:
             self._runner.close()
+
+
+def _is_of_the_call(error: TypeError, handler: Callable[..., Any]) -> bool:
+    """Whether the arguments, by number or name, are not those of the handler: then no line of it was run.
+
+    What is written in C leaves no frame either, and is given the benefit of the doubt.
+    """
+    trace = error.__traceback__
+    return trace is not None and trace.tb_next is None and hasattr(handler, "__code__")

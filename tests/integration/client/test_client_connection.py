@@ -37,6 +37,20 @@ def test_nothing_listens(cookie_file: Path) -> None:
         connect(f"a@127.0.0.1:{port}", 0.1, cookie_file=cookie_file)
 
 
+def test_who_asks_for_a_node_that_is_not_there_is_told_of_those_that_are(
+    cookie_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, silent_port: socket.socket
+) -> None:
+    place = tmp_path / "home" / ".otpq" / "b@127.0.0.1"
+    place.mkdir(parents=True)
+    (place / "address").write_text(f"b@127.0.0.1 {os.getpid()}")
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    with pytest.raises(NodeUnreachable, match=r"; nodes of yours that run here: b@127\.0\.0\.1$"):
+        connect(f"a@127.0.0.1:{silent_port.getsockname()[1]}", 0.1, cookie_file=cookie_file)
+    with pytest.raises(NodeUnreachable) as itself:
+        connect(f"b@127.0.0.1:{silent_port.getsockname()[1]}", 0.1, cookie_file=cookie_file)
+    assert "that run here" not in str(itself.value)
+
+
 def test_an_unknown_host(cookie_file: Path) -> None:
     with pytest.raises(NodeUnreachable, match="host name is unknown"):
         connect("a@no-such-host.invalid", 0.3, cookie_file=cookie_file)

@@ -149,7 +149,11 @@ class Refusing:
 
 @pytest.mark.parametrize(
     ("error", "kind"),
-    [(CommitRefused("full", "disk full"), StoreFull), (CommitRefused("constraint", "x"), StoreUnavailable)],
+    [
+        (CommitRefused("full", "disk full"), StoreFull),
+        (CommitRefused("read_only", "attempt to write a readonly database"), StoreUnavailable),
+        (CommitRefused("constraint", "x"), StoreUnavailable),
+    ],
 )
 def test_a_store_that_refuses_degrades_the_node_until_it_works_again(
     bench: Bench, error: Exception, kind: type[Exception]
@@ -169,13 +173,32 @@ def test_a_store_that_refuses_degrades_the_node_until_it_works_again(
         stores[0].error = error
         with pytest.raises(kind):
             client.submit(Call("echo", (2,)))
-        assert client.health()["ok"] is False
+        health = client.health()
+        assert (health["ok"], health["why"].split(";")[0]) == (False, str(error).split(";")[0])
+        with pytest.raises(kind, match="nothing was written"):
+            client.submit(Call("echo", (2,)))
         stores[0].error = None
         while not client.health()["ok"]:
             threading.Event().wait(0.05)
         handle = client.submit(Call("echo", (3,)))
         assert handle.state == TaskState.QUEUED
         assert client.counts()["default"]["queued"] == 2
+
+
+def test_damage_is_not_tried_again(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("otpq.queue.queue_server.PROBE", 0.01)
+    stop(bench.server)
+    make, stores = bench.open_store, list[Refusing]()
+    bench.open_store = lambda: stores.append(Refusing(make())) or stores[-1]  # type: ignore[func-returns-value]
+    bench.start()
+    with bench.connect() as client:
+        stores[0].error = CommitRefused("damaged", "a page is torn")
+        with pytest.raises(StoreUnavailable, match=r"a page is torn.*otpq check"):
+            client.submit(Call("echo", (1,)))
+        stores[0].error = None
+        for _ in range(20):
+            assert client.health()["store"] == "store_damaged"
+            threading.Event().wait(0.01)
 
 
 def test_a_commit_of_unknown_fate_that_was_made_is_acknowledged(bench: Bench) -> None:

@@ -5,13 +5,13 @@ from __future__ import annotations
 import contextlib
 import itertools
 import os
-import sys
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from otpq.worker.blackboard import Blackboard
 from otpq.worker.child_link import ChildLink, ChildSettings
+from otpq.worker.kernel import is_portable
 from otpq.worker.warden_client import WardenClient, end_marked
 from tests.integration.worker.support import BUSY_APP, Hand, StartChild
 
@@ -25,7 +25,7 @@ SLOTS = 8
 @pytest.fixture(params=["linux", "portable"])
 def portable(request: pytest.FixtureRequest) -> bool:
     """The same test with Linux's means and without."""
-    if request.param == "linux" and sys.platform != "linux":
+    if request.param == "linux" and is_portable():
         pytest.skip("needs a subreaper")
     return bool(request.param == "portable")
 

@@ -7,7 +7,7 @@ import signal
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import msgpack
 import pytest
@@ -114,9 +114,13 @@ def test_an_async_handler_is_run_in_one_loop(start_child: StartChild, write_app:
         ("raise ValueError('\\ud800')", "ValueError", "\\ud800"),
         ("raise ValueError('x' * 10**6)", "ValueError", "characters left out"),
         ("handler()", "RecursionError", "recursion"),
-        ("return [1, {'k': object()}]", "otpq.worker.values.UnpackableResult", "result[1]['k'] is object"),
-        ("return {(1, 2): 3, 'k': {object: 1}}", "otpq.worker.values.UnpackableResult", "a key of result['k']"),
-        ("return 2 ** 64", "otpq.worker.values.UnpackableResult", "result is int"),
+        ("return [1, {'k': object()}]", "otpq.worker.values.UnpackableResult", "result[1]['k']: object is not allowed"),
+        (
+            "return {(1, 2): 3, 'k': {object: 1}}",
+            "otpq.worker.values.UnpackableResult",
+            "result: the key (1, 2) is of type tuple",
+        ),
+        ("return 2 ** 64", "otpq.worker.values.UnpackableResult", "result: an int of more than 64 bits"),
         ("a = []; a.append(a); return a", "otpq.worker.values.UnpackableResult", "result"),
         ("import os; os.close(1); print('x')", None, ""),
     ],
@@ -143,6 +147,46 @@ def test_an_unknown_handler_is_said_to_be_unknown(start_child: StartChild) -> No
     result = start_child().run("no such")
     assert result.outcome is Outcome.NO_HANDLER
     assert "no handler 'no such'" in error_of(result.value)[1]
+
+
+@pytest.mark.parametrize(
+    ("name", "given", "message"),
+    [
+        ("typed", (["1"], {}), "argument 'a': Expected `int`, got `str`"),
+        ("typed", ([1], {"b": "x"}), "argument 'b': Invalid UUID"),
+        (
+            "typed",
+            ([], {}),
+            "typed cannot be called with these arguments: typed() missing 1 required positional argument: 'a'",
+        ),
+        ("typed", ([1], {"c": 1}), "typed() got an unexpected keyword argument 'c'"),
+        ("bare", ([1, 2], {}), "bare() takes 1 positional argument but 2 were given"),
+        ("bare_async", ([], {}), "bare_async() missing 1 required positional argument: 'a'"),
+    ],
+)
+def test_arguments_that_are_not_the_handlers_end_the_task_for_good(
+    start_child: StartChild, write_app: WriteApp, name: str, given: tuple[list[Any], dict[str, Any]], message: str
+) -> None:
+    source = "from uuid import UUID\ndef typed(a: int, b: UUID = None):\n return b\ndef bare(a):\n return None\n"
+    hand = start_child(write_app(f"{source}async def bare_async(a):\n return None"))
+    result = hand.run(name, *given[0], **given[1])
+    kind, text, _ = error_of(result.value)
+    assert (result.outcome, kind) == (Outcome.DISCARDED, "otpq.worker.conversion.BadArgument")
+    assert message in text
+    assert hand.run("bare", 1).outcome is Outcome.SUCCEEDED
+
+
+def test_a_type_error_of_the_handlers_own_is_an_error_like_others(start_child: StartChild, write_app: WriteApp) -> None:
+    source = "def inner(a): pass\ndef handler(a):\n inner()\nasync def coroutine(a):\n inner()\ndef raises(a):\n raise TypeError('x')"
+    hand = start_child(write_app(source))
+    for name in ("handler", "coroutine", "raises"):
+        assert hand.run(name, 1).outcome is Outcome.FAILED
+
+
+def test_values_become_what_they_were_and_travel_back(start_child: StartChild, write_app: WriteApp) -> None:
+    hand = start_child(write_app("from uuid import UUID\ndef handler(a: UUID):\n return [type(a).__name__, a]"))
+    text = "00000000-0000-0000-0000-000000000005"
+    assert hand.value("handler", text) == ["UUID", text]
 
 
 def test_memory_has_its_limit_and_its_lack_is_an_outcome(start_child: StartChild, write_app: WriteApp) -> None:
@@ -337,7 +381,9 @@ def test_a_module_is_imported_by_name_and_main_files_under_another(start_child: 
 
 def test_a_child_imports_little(start_child: StartChild, write_app: WriteApp) -> None:
     hand = start_child(
-        write_app("import sys\ndef loaded():\n return sorted({name.split('.')[0] for name in sys.modules})")
+        write_app(
+            "import sys\ndef loaded(a: int, b: list, c):\n return sorted({name.split('.')[0] for name in sys.modules})"
+        )
     )
     heavy = {
         "zmq",
@@ -351,7 +397,7 @@ def test_a_child_imports_little(start_child: StartChild, write_app: WriteApp) ->
         "ctypes",
         "typing_extensions",
     }
-    loaded = set(hand.value("loaded"))
+    loaded = set(hand.value("loaded", 1, [], {}))
     assert loaded & heavy <= {"threading"}  # by the standard library's own imports
 
 

@@ -4,13 +4,13 @@ What a round checks is in rounds.py, which also runs as many as one likes.
 """
 
 import random
-import sys
 
 import pytest
 
+from otpq.worker.kernel import is_portable
 from tests.integration.worker.rounds import Kind, run_round
 
-pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="the proofs are Linux's; elsewhere only a lease counts")
+pytestmark = pytest.mark.skipif(is_portable(), reason="the proofs are Linux's; elsewhere only a lease counts")
 
 ROUNDS_OF_EACH = 3
 

@@ -30,6 +30,7 @@ from otpq.otp import Kill, call, cast, exit, stop
 from otpq.queue.messages import OpenPool
 from otpq.task import Options
 from otpq.worker import tombstone
+from otpq.worker.kernel import is_portable
 from otpq.worker.pool import Pool
 from otpq.worker.warden_server import Warden
 from tests.integration.worker.pool_stage import Stage, error_of, staged
@@ -183,6 +184,7 @@ def test_a_child_that_closes_its_descriptors_is_replaced(tmp_path: Path) -> None
         assert not stage.books.handed_back[ruinous]
 
 
+@pytest.mark.skipif(is_portable(), reason="a subreaper finds it; without one it may get away")
 def test_a_daemon_of_a_handler_does_not_outlive_the_child(tmp_path: Path) -> None:
     with staged(tmp_path, size=1) as stage:
         stage.result(stage.give("daemon"))
@@ -401,7 +403,7 @@ def test_a_drain_lets_what_runs_end_and_hands_back_what_waits(tmp_path: Path) ->
         assert set(stage.books.handed_back) == set(waiting)
         assert stage.seen(SessionClosed)
         assert stage.survivors() == []
-        assert tombstone.path_of(tmp_path, stage.config.incarnation).exists()
+        assert tombstone.path_of(tmp_path, stage.config.incarnation).exists() is not is_portable()
         assert stage.status["leases"] == 0
         Pool.drain(stage.pool, 0)  # again: nothing to do
 

@@ -284,6 +284,15 @@ def test_a_bug_keeps_its_traceback(client: FakeClient) -> None:
         (("node", "--nam", "a@h"), "did you mean '--name'"),
         (("node", "--workers", "-1"), "workers='-1'"),
         (("node", "--workers", "4..1"), "a range such as 1..CPUS"),
+        (("node", "--app", "no_such_module:app"), "there is no module 'no_such_module' to import the app from"),
+        (("node", "--app", "otpq.no_such.one:app"), "there is no module 'otpq.no_such' to import"),
+        (("node", "--app", "otpq.demo.run.below:app"), "there is no module 'otpq.demo.run.below' to import"),
+        (("node", "--queues", "a,,b"), "queue='' is not allowed: printable text of 1 to 255 bytes"),
+        (("node", "--queues", "a,a"), "queues=('a', 'a') is not allowed: one or more names, each once"),
+        (("node", "--grace", "-1"), "grace=-1.0 is not allowed: seconds, 0 or more"),
+        (("node", "--store", "postgres:x"), "unknown kind of store 'postgres'; right would be sqlite:///"),
+        (("node", "--name", "a@h:99999"), "'99999' is not a port; a port is a number from 1 to 65535"),
+        (("submit", "a\nb"), "a handler's name is printable text, got 'a\\nb'"),
         (("check", "memory:"), "memory:"),
         (("check", "postgres:x"), "unknown kind of store"),
         (("lst",), "No such command"),
@@ -301,6 +310,15 @@ def test_node_is_among_the_commands_and_tells_its_options() -> None:
     said = otpq("node", "--help")
     assert said.exit_code == 0
     assert "--grace SECONDS" in said.stdout
+
+
+def test_a_node_on_windows_ends_with_one_line_that_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.platform", "win32")
+    said = otpq("node")
+    assert (said.exit_code, said.stdout) == (2, "")
+    assert said.stderr == (
+        "otpq: a node does not run on Windows; client, CLI and shell do, and reach nodes elsewhere\n"
+    )
 
 
 def test_check_of_what_is_no_store_fails(tmp_path: Path) -> None:

@@ -9,13 +9,14 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import pytest
 
-from otpq.client import address
+from otpq.client import address, questions
 from otpq.client.address import NoNode, find_node, running_nodes, target
 from otpq.client.callbacks import Callbacks
 from otpq.client.calls import Call, as_call, new_task
 from otpq.client.cell import Cell, wait_all
 from otpq.client.errors import QueueFull, StoreFull, StoreUnavailable, SubmissionRefused, TaskNotFound, refused
 from otpq.client.ids import IdMaker, id_bytes
+from otpq.client.questions import Selector
 from otpq.client.session import chunks
 from otpq.errors import BadOption, UnknownOption, UsageError
 from otpq.task import DEFAULT_HANDLER, Options
@@ -24,9 +25,11 @@ from otpq.wire.cookie import Cookie
 from otpq.wire.values import BadValue, unpack
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
 ID = b"i" * 16
+NAIVE = datetime(2026, 1, 1)  # noqa: DTZ001 - a naive time is what is refused
 LONG = 30.0
 
 
@@ -54,18 +57,49 @@ def test_other_keys_of_a_map_are_options() -> None:
         as_call({"job": "a", "param": 5})
 
 
-def test_what_is_no_call_is_refused() -> None:
-    for wrong in (5, None, ["a"]):
-        with pytest.raises(UsageError, match="is no call"):
-            as_call(wrong)  # type: ignore[arg-type]
-    with pytest.raises(UsageError, match="arguments go with a handler's name"):
-        as_call(Call("a"), (1,))
-    for name in ("", 5, "a\nb", "x" * 256, "ü" * 128):
-        with pytest.raises(UsageError, match="a handler's name"):
-            Call(name)  # type: ignore[arg-type]
-    assert Call("ü" * 127).name == "ü" * 127
-    with pytest.raises(BadOption):
-        Call("a", delay=-1)
+@pytest.mark.parametrize(
+    ("make", "said"),
+    [
+        (
+            lambda: as_call(5),  # type: ignore[arg-type]
+            "5 is no call: give a handler's name, a Call, or a map such as {'job': 'name', 'params': [1]}",
+        ),
+        (lambda: as_call(["a"]), "['a'] is no call"),  # type: ignore[arg-type]
+        (lambda: as_call(Call("a"), (1,)), "arguments go with a handler's name; Call holds its own"),
+        (lambda: as_call({"job": None}), "a handler's name is a text, got None"),
+        (lambda: as_call({"job": "a", "prams": 1}), "unknown option 'prams'; did you mean 'params'?"),
+        (lambda: Call(""), "a handler's name is a text, got ''"),
+        (lambda: Call(5), "a handler's name is a text, got 5"),  # type: ignore[arg-type]
+        (lambda: Call("a\nb"), "a handler's name is printable text, got 'a\\nb'"),
+        (lambda: Call("\ud800"), "a handler's name is printable text"),
+        (lambda: Call("x" * 256), f"a handler's name has at most 255 bytes, this one begins with '{'x' * 40}'"),
+        (lambda: Call("ü" * 128), "a handler's name has at most 255 bytes"),
+        (lambda: Call("a", "xyz"), "args is a list or a tuple of arguments, got str; one is written (value,)"),
+        (lambda: Call("a", 5), "args is a list or a tuple of arguments, got int"),  # type: ignore[arg-type]
+        (lambda: Call("a", (), [1]), "kwargs is a map of arguments by name, got list"),  # type: ignore[arg-type]
+        (lambda: new_task(Call("a", (), {1: 2}), ID), "kwargs: the key 1 is of type int; keys are str, use str(key)"),  # type: ignore[dict-item]
+        (lambda: new_task(Call("a", ({"b": {2}},)), ID), "args[0]['b']: set is not allowed; use a list"),
+        (lambda: Call("a", delay=-1), "delay=-1.0 is not allowed"),
+        (lambda: Call("a", retires=1), "unknown option 'retires'; did you mean 'retries'?"),
+        (
+            lambda: Call("a", max_concurrency=3),
+            "max_concurrency=3 is not allowed: it is set where the handler is defined",
+        ),
+        (lambda: Call("a").with_(max_concurrency=3), "it is set where the handler is defined"),
+        (lambda: questions.cancel(ID, -1), "grace=-1 is not allowed: seconds, 0 or more"),
+        (lambda: questions.cancel(ID, "x"), "grace='x' is not allowed: seconds, 0 or more"),  # type: ignore[arg-type]
+        (lambda: questions.tasks(Selector(), 0, None), "limit=0 is not allowed: 1 to 1000; iter_tasks walks all"),
+        (lambda: Selector(state="runing").on_the_wire(), "'runing' is no state; states are pending, queued, running,"),
+        (lambda: Selector(before=5).on_the_wire(), "before= is no time, or a time without zone; use datetime.now(UTC)"),  # type: ignore[arg-type]
+        (lambda: Selector(before=NAIVE).on_the_wire(), "before= is no time, or a time without zone"),
+        (lambda: Selector(ids=["a"] * 1001).on_the_wire(), "ids= has 1,001 ids; it may have 1,000"),
+        (lambda: Selector(ids=["a"]).on_the_wire(), "there is no task 'a'"),
+    ],
+)
+def test_what_cannot_be_right_is_refused_where_it_is_written(make: Callable[[], object], said: str) -> None:
+    with pytest.raises(UsageError) as caught:
+        make()
+    assert said in str(caught.value)
 
 
 def test_a_call_is_a_value() -> None:

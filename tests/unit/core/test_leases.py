@@ -106,6 +106,18 @@ def test_a_lease_that_its_pool_had_and_has_forgotten_is_an_interruption(queue: D
     assert queue.core.stats.vanished_leases == 1
 
 
+def test_a_pool_that_begins_anew_gets_what_it_asks_for(queue: Driver) -> None:
+    queue.submit(4)
+    queue.open()
+    held = tuple(queue.take().lease for _ in range(2))
+    queue.step(ev.Demand(session="s", asked=2, received=2, held=held))
+    queue.open()  # its successor, under the same name, knows nothing of that
+    queue.step(ev.Demand(session="s", asked=0))
+    assert queue.core.stats.vanished_leases == 2
+    queue.step(ev.Demand(session="s", asked=4))
+    assert len(queue.all(ef.Dispatch)) == 4
+
+
 def test_an_unknown_session_is_told_to_open_itself(queue: Driver) -> None:
     queue.step(ev.Demand(session="x", asked=3))
     assert queue.one(ef.UnknownSession).session == "x"

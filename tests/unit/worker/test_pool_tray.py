@@ -136,7 +136,7 @@ def test_the_options_of_a_row_that_matter_here() -> None:
 
 
 def test_a_childs_words_become_the_cores() -> None:
-    tray = tray_of(*map(job, range(1, 5)))
+    tray = tray_of(*map(job, range(1, 6)))
     error = msgpack.packb(["shop.OutOfStock", "no", "trace", ["shop.OutOfStock", "LookupError"]])
     assert tray.answered(report(1), RAN, ()).results == [Succeeded(1, b"v", 1.0, 2.0, RAN)]
     failed = tray.answered(report(2, outcome=Outcome.FAILED, value=error), RAN, ())
@@ -146,6 +146,8 @@ def test_a_childs_words_become_the_cores() -> None:
     assert isinstance(unknown, Failed)
     assert msgpack.unpackb(unknown.error)[1] == "no handler named 'name'; known: a, b"
     assert tray.answered(report(4, outcome=Outcome.RETURNED), RAN, ()).returned == [4]
+    mismatch = tray.answered(report(5, outcome=Outcome.DISCARDED, value=error), RAN, ())
+    assert (mismatch.results, mismatch.failed) == ([Discarded(5, error, 1.0, 2.0, RAN)], 1)
     assert not tray
 
 
