@@ -15,6 +15,8 @@ payload. Not thread-safe; it has one owner.
 
 from __future__ import annotations
 
+import math
+from itertools import islice
 from typing import TYPE_CHECKING, Any, Final
 
 from otpq.core import admission, catalogue, outcomes, pools, requests, settings
@@ -38,6 +40,9 @@ if TYPE_CHECKING:
     from otpq.core.records import LeaseRow, Recovered, TaskRow
 
 __all__ = ["QueueCore"]
+
+LOOK_AT: Final = 8
+"""Leases that `next_result` looks at, the oldest: enough to find one that is due, and few enough to cost nothing."""
 
 
 def _nothing(_state: State, _event: ev.Tick) -> None:
@@ -173,6 +178,20 @@ class QueueCore:
             return 0.0
         lease = state.leases.next_deadline - now.mono
         return max(0.0, min(self._clockwork.seconds_until(now), lease))
+
+    def next_result(self, arrived: Mapping[int, int]) -> float:
+        """Seconds in which another result may come, by the handlers' recent means; infinite: none that is known of.
+
+        Args:
+            arrived: How many results of each lease have come already, and are not taken in yet.
+        """
+        state = self._state
+        soon = math.inf
+        for lease in islice(state.leases.open.values(), LOOK_AT):
+            if len(lease.rows) > arrived.get(lease.id, 0):
+                handler = state.handlers[next(iter(lease.rows.values())).name]
+                soon = min(soon, handler.mean if handler.runs else math.inf)
+        return soon
 
     def why(self, row: TaskRow, wall: float | None = None) -> Why | None:
         """Why the task of `row`, as the store has it now, is not at work; None: it has ended.

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections import deque
+from collections import Counter, deque
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
@@ -34,6 +34,7 @@ from otpq.queue.looking import PATIENCE, look
 from otpq.queue.lookups import LOOK, Lookups
 from otpq.queue.messages import Beat, Beaten, EndedTasks, Holders, OpenPool, PoolFacts, ReaderUp
 from otpq.queue.onlooker import Onlooker
+from otpq.queue.pace import hold
 from otpq.queue.trouble import DAMAGED, Trouble, trouble_of
 from otpq.queue.turns import Answered
 from otpq.store.errors import CommitUnknown, StaleEpoch
@@ -54,6 +55,8 @@ logger = logging.getLogger("otpq.queue")
 
 STEP: Final = 1_000
 """Tasks in one step, about: beyond that a commit takes longer and nothing is gained."""
+PATIENT: Final = frozenset({ev.Results, ev.Demand, ev.Heartbeat, ev.Running})
+"""Events that may wait for others. Demand comes with results, and before a worker has nothing left."""
 PROBE: Final = 1.0
 """Seconds between two tries of a store that refuses."""
 
@@ -112,6 +115,7 @@ class QueueServer(GenServer):
         self._queue: deque[ev.Event] = deque(lost)
         self._degraded: Trouble | None = None
         self._probe_at = 0.0
+        self._stepped_at = 0.0
         self._commits = 0
         self._faults = dict.fromkeys(("oversized", "garbage", "invalid", "unknown_session"), 0)
         self._answers = Answers(
@@ -231,14 +235,30 @@ class QueueServer(GenServer):
         try:
             if self._degraded is not None and not self._recovers():
                 return NoReply(max(0.0, self._probe_at - time.monotonic()))
+            patience = self._patience()
+            if patience > 0:
+                return NoReply(patience)
             self._step()
             while self._queue and self._degraded is None:
                 self._step()
+            self._stepped_at = time.monotonic()
         except StaleEpoch as stale:
             return Stop(Crash(stale))
         if self._degraded is not None:
             return NoReply(PROBE)
         return NoReply(min(self._core.wake(now()), 3600.0))
+
+    def _patience(self) -> float:
+        """Seconds that what has arrived may wait for more (`pace.py`); 0 or less: it may not."""
+        if any(type(event) not in PATIENT for event in self._queue):
+            return 0.0
+        arrived: Counter[int] = Counter()
+        for event in self._queue:
+            if isinstance(event, ev.Results):
+                arrived[event.lease] += len(event.results)
+        if not arrived:
+            return 0.0
+        return self._stepped_at + hold(self._core.next_result(arrived)) - time.monotonic()
 
     def _step(self) -> None:
         events = self._some_events()

@@ -15,8 +15,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Outbox"]
 
-_LINGER_NS = 5_000_000
-"""A result waits this long at most for company, except behind a task that was expected to be quick and is not."""
+_LINGER_NS = 10_000_000
+"""Ten milliseconds: so long a result waits at most for company, except behind a task that was to be quick and is not."""
 
 _MANY_BYTES = 256 * 1024
 

@@ -32,6 +32,21 @@ def test_a_task_is_submitted_dispatched_and_its_result_pushed(bench: Bench, clie
     assert client.counts()["default"]["succeeded"] == 1
 
 
+def test_a_result_that_waits_for_others_is_told_though_they_never_come(bench: Bench, client: Client) -> None:
+    bench.open_pool()
+    first = client.submit(Call("echo", (1,)))
+    bench.ask(1)
+    bench.succeed(bench.effect(ef.Dispatch), finished=1.002)
+    assert first.get(10) == [1]
+    second = client.submit(Call("echo", (2,)))
+    bench.ask(3)
+    dispatch = bench.effect(ef.Dispatch)
+    client.submit(Call("echo", (3,)))
+    bench.effect(ef.Dispatch)
+    bench.succeed(dispatch, finished=1.002)  # the other's is due in 2 ms, for all that is known
+    assert second.get(10) == [2]
+
+
 def test_what_was_acknowledged_outlives_the_queue_server(bench: Bench, client: Client) -> None:
     handles = client.submit_many(Call("echo", (n,)) for n in range(50))
     stop(bench.server)

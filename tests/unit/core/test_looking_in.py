@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, get_args
 
 import pytest
@@ -145,3 +146,25 @@ def test_an_idle_core_wants_to_be_woken_for_what_is_next(queue: Driver) -> None:
     queue.step()
     queue.submit(1, delay=0.25)
     assert queue.core.wake(ev.Now(queue.wall, queue.mono)) == pytest.approx(0.25)
+
+
+def test_the_next_result_is_due_by_the_mean_of_what_is_out(queue: Driver) -> None:
+    queue.open()
+    assert queue.core.next_result({}) == math.inf  # nothing is out
+    queue.learn(64, 0.002)
+    queue.learn(64, 5.0, "g")
+    queue.submit(4)
+    quick = queue.take()
+    queue.submit(1, "g")
+    slow = queue.take()
+    assert queue.core.next_result({}) == pytest.approx(0.002)
+    assert queue.core.next_result({quick.lease: len(quick.rows) - 1}) == pytest.approx(0.002)
+    assert queue.core.next_result({quick.lease: len(quick.rows)}) == pytest.approx(5.0)
+    assert queue.core.next_result({quick.lease: len(quick.rows), slow.lease: 1}) == math.inf
+
+
+def test_nobody_knows_when_a_handler_without_history_is_done(queue: Driver) -> None:
+    queue.open()
+    queue.submit(1)
+    queue.take()
+    assert queue.core.next_result({}) == math.inf
