@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 import msgspec
 
-from otpq.core.events import Cancelled, Discarded, Failed, Result, Succeeded
+from otpq.core.events import Cancelled, Discarded, Failed, Result, RetryLater, Snoozed, Succeeded
 from otpq.task import Reason
 from otpq.worker.packets import Outcome, unpack_packet
 
@@ -207,9 +207,9 @@ class Tray:
             answer.results.append(Succeeded(seq, value, result.started, result.finished, ran))
         elif outcome is Outcome.RETURNED:
             answer.returned.append(seq)
-        elif outcome is Outcome.DISCARDED:
-            answer.failed += 1
-            answer.results.append(Discarded(seq, value, result.started, result.finished, ran))
+        elif outcome in _ON_PURPOSE:
+            answer.failed += outcome is not Outcome.SNOOZED and outcome is not Outcome.CANCELLED
+            answer.results.append(_ON_PURPOSE[outcome](result, ran))
         else:
             if outcome is Outcome.NO_HANDLER:
                 value = _no_handler(job.name, handlers)  # the child's word, made clearer
@@ -324,6 +324,14 @@ def _chunks(lease: int, jobs: Sequence[Job], packet: int) -> Iterable[_Chunk]:
         size += job.size
     if chunk:
         yield _Chunk(lease, chunk)
+
+
+_ON_PURPOSE: Final[dict[Outcome, Callable[[ChildResult, bytes], Result]]] = {
+    Outcome.LATER: lambda it, ran: RetryLater(it.seq, it.delay, it.value, it.started, it.finished, ran),
+    Outcome.SNOOZED: lambda it, ran: Snoozed(it.seq, it.delay or 0.0, it.started, it.finished, ran),
+    Outcome.CANCELLED: lambda it, ran: Cancelled(it.seq, it.started, it.finished, ran),
+    Outcome.DISCARDED: lambda it, ran: Discarded(it.seq, it.value, it.started, it.finished, ran),
+}
 
 
 def _end_of(running: Entry) -> float:

@@ -8,10 +8,11 @@ import sys
 import time
 from contextvars import copy_context
 from types import CoroutineType
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 import msgpack
 
+from otpq.endings import LONGEST, Cancel, Discard, Retry, Snooze
 from otpq.running import running_task
 from otpq.worker.conversion import BadArgument
 from otpq.worker.deadline import boottime_ns
@@ -70,11 +71,11 @@ class ProcessExecutor:
             started = time.time()
             slot.begin(item.seq, lease, item.id, item.attempt, started, now_ns)
             running_task.set(item.id)
-            outcome, value = self._run(item)
+            outcome, value, delay = self._run(item)
             running_task.set(None)
             slot.end()
             finished = time.time()
-            outbox.add(lease, item.seq, outcome, value, started, finished, now_ns)
+            outbox.add(lease, item.seq, outcome, value, started, finished, now_ns, delay)
             self._learn(item.name, finished - started)
 
     def _learn(self, name: str, seconds: float) -> None:
@@ -83,20 +84,16 @@ class ProcessExecutor:
         elif name not in self._quick:
             self._quick.add(name)
 
-    def _run(self, item: Item) -> tuple[Outcome, bytes]:
+    def _run(self, item: Item) -> tuple[Outcome, bytes, float | None]:
         try:
             value = self._call(item)
             if self.is_forked:
                 self._end_fork(None)
-            return Outcome.SUCCEEDED, pack_value(value)
-        except NoHandler as error:
-            return Outcome.NO_HANDLER, pack_error(error)
-        except BadArgument as error:
-            return Outcome.DISCARDED, pack_error(error)
+            return Outcome.SUCCEEDED, pack_value(value), None
         except BaseException as error:  # noqa: BLE001 - this is the border: sys.exit and Ctrl-C of a handler stop here
             if self.is_forked:
                 self._end_fork(error)
-            return Outcome.FAILED, pack_error(error)
+            return _outcome_of(error), pack_error(error), _delay_of(error)
 
     def _call(self, item: Item) -> object:
         definition = self._tasks.get(item.name)
@@ -137,6 +134,30 @@ class ProcessExecutor:
         """End the loop, if there is one; what still runs in it is cancelled."""
         if self._runner is not None:
             self._runner.close()
+
+
+def _outcome_of(error: BaseException) -> Outcome:
+    for kind, outcome in _OUTCOMES.items():
+        if isinstance(error, kind):
+            return outcome
+    return Outcome.FAILED
+
+
+def _delay_of(error: BaseException) -> float | None:
+    """Seconds until the next run, if the handler said so. A class of the user's own may have put anything there."""
+    delay = getattr(error, "delay", None) if isinstance(error, Retry | Snooze) else None
+    return delay if isinstance(delay, float) and 0.0 <= delay <= LONGEST else None
+
+
+_OUTCOMES: Final[dict[type[BaseException], Outcome]] = {
+    NoHandler: Outcome.NO_HANDLER,
+    BadArgument: Outcome.DISCARDED,
+    Retry: Outcome.LATER,
+    Snooze: Outcome.SNOOZED,
+    Cancel: Outcome.CANCELLED,
+    Discard: Outcome.DISCARDED,
+}
+"""What an exception means; any other is a failure."""
 
 
 def _is_of_the_call(error: TypeError, handler: Callable[..., Any]) -> bool:

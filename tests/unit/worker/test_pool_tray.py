@@ -7,13 +7,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from otpq.core.events import Cancelled, Discarded, Failed, Succeeded
+from otpq.core.events import Cancelled, Discarded, Failed, RetryLater, Snoozed, Succeeded
 from otpq.core.records import TaskRow
 from otpq.task import Options
 from otpq.worker.blackboard import Entry, SlotView
 from otpq.worker.orders import Job, jobs_of
 from otpq.worker.packets import Item, Outcome, unpack_packet
-from otpq.worker.reports import Result, Results
+from otpq.worker.reports import ReportError, Result, Results, read_report
 from otpq.worker.tray import Cause, Tray, Verdict, describe_exit
 
 RAN = b"ran"
@@ -133,6 +133,28 @@ def test_the_options_of_a_row_that_matter_here() -> None:
 
 
 # --- answers ---------------------------------------------------------------------------------------------------------
+
+
+def test_endings_on_purpose_become_the_cores() -> None:
+    tray = tray_of(*map(job, range(1, 5)))
+
+    def answered(seq: int, outcome: Outcome, delay: float | None = None) -> tuple[object, int]:
+        result = Result(seq, outcome, b"e", 1.0, 2.0, delay)
+        answer = tray.answered(Results(1, (result,)), RAN, ())
+        return answer.results[0], answer.failed
+
+    assert answered(1, Outcome.LATER, 5.0) == (RetryLater(1, 5.0, b"e", 1.0, 2.0, RAN), 1)
+    assert answered(2, Outcome.SNOOZED, 7.0) == (Snoozed(2, 7.0, 1.0, 2.0, RAN), 0)
+    assert answered(3, Outcome.CANCELLED) == (Cancelled(3, 1.0, 2.0, RAN), 0)
+    assert answered(4, Outcome.DISCARDED) == (Discarded(4, b"e", 1.0, 2.0, RAN), 1)
+    assert not tray
+
+
+@pytest.mark.parametrize("delay", [-1.0, float("inf"), float("nan"), 1e300, "soon"])
+def test_a_child_that_asks_for_a_delay_that_cannot_be_talks_nonsense(delay: object) -> None:
+    frame = msgpack.packb(["results", 1, [[1, Outcome.SNOOZED, b"", 1.0, 2.0, delay]]])
+    with pytest.raises(ReportError):
+        read_report(frame)
 
 
 def test_a_childs_words_become_the_cores() -> None:
