@@ -177,7 +177,8 @@ class Options(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     timeout: float | None = 300.0
     soft_timeout: float | None = None
     memory: float | None = None
-    """MiB; as a text with a unit: '512M'."""
+    """MiB that the child may have in memory while it runs this (Linux); as a text with a unit: '512M'. Above it the child is
+    ended, and the attempt fails with reason `memory`."""
     max_concurrency: int | None = None
     """Of a handler only: how many children of the whole cluster may run it."""
     tags: tuple[str, ...] = ()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import TYPE_CHECKING
 
 import pytest
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
 LONG = 60.0
 
 APP = """
-import os
+import os, time
 from pathlib import Path
 import otpq
 
@@ -61,6 +62,14 @@ def nap(times):
 @app.task(name="async_cancel")
 async def async_cancel():
     raise otpq.Cancel("sold out")
+
+
+@app.task(name="hungry", retries=1, retry_delay=0.01, memory="150M")
+def hungry(mebibytes):
+    runs("hungry")
+    kept = [bytes([1]) * 2**20 for _ in range(mebibytes)]
+    time.sleep(60 if mebibytes > 200 else 0.2)
+    return len(kept)
 
 
 @app.task(name="discard", retries=5)
@@ -110,6 +119,18 @@ def test_a_handler_cancels_its_task(client: otpq.Client) -> None:
     with pytest.raises(otpq.TaskCancelled):
         handle.get(LONG)
     assert handle.state is TaskState.CANCELLED
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the memory of a child is read from /proc")
+def test_a_task_that_takes_too_much_memory_is_ended_and_its_neighbours_are_not_charged(client: otpq.Client) -> None:
+    handle = client.submit(Call("hungry", (400,)))
+    small = client.submit_many(Call("hungry", (20,)) for _ in range(3))
+    with pytest.raises(otpq.TaskFailed, match="150 are allowed"):
+        handle.get(LONG)
+    task = handle.task()
+    assert (task.reason, task.attempt) == ("memory", 2)
+    assert [one.get(LONG) for one in small] == [20, 20, 20]
+    assert {one.task().attempt for one in small} == {1}
 
 
 def test_a_discarded_task_has_no_other_attempt(client: otpq.Client, stage: Stage) -> None:
