@@ -249,12 +249,17 @@ def pack_said(said: Mapping[str, Any]) -> bytes:
     return _encoder.encode(rest) if rest else b""
 
 
+_NOT_YET: Final = frozenset({"soft_timeout", "unique"})
+
+
 def normalized(given: Mapping[str, Any]) -> dict[str, Any]:
     """Option values in the form that `Options` keeps: seconds, MiB, numbers for words, names for types."""
     fields = Options.__struct_fields__
     for name in given:
         if name not in fields:
             raise UnknownOption(name, fields)
+        if name in _NOT_YET and given[name] is not None:  # better refused than taken and not heeded
+            raise BadOption(name, given[name], "None: this version cannot do that yet")
     return {name: _FORMS[name](name, value) if name in _FORMS else value for name, value in given.items()}
 
 
