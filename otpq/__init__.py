@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from otpq.endings import Discard as Discard
     from otpq.endings import Retry as Retry
     from otpq.endings import Snooze as Snooze
+    from otpq.endings import SoftTimeout as SoftTimeout
     from otpq.errors import BadOption as BadOption
     from otpq.errors import OtpqError as OtpqError
     from otpq.errors import StoreError as StoreError
@@ -75,6 +76,7 @@ __all__ = [
     "Retry",
     "Selector",
     "Snooze",
+    "SoftTimeout",
     "StoreError",
     "StoreFull",
     "StoreUnavailable",
@@ -122,7 +124,7 @@ _NAMES = {
     ),
     "otpq.client.handle": ("AsyncTaskHandle", "TaskHandle"),
     "otpq.client.questions": ("Selector",),
-    "otpq.endings": ("Cancel", "Discard", "Retry", "Snooze"),
+    "otpq.endings": ("Cancel", "Discard", "Retry", "Snooze", "SoftTimeout"),
     "otpq.errors": ("BadOption", "OtpqError", "StoreError", "Unavailable", "UnknownOption", "UsageError"),
     "otpq.program": ("submit_task",),
     "otpq.embedded": ("Node", "NodeNotStarted", "start"),

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final
 if TYPE_CHECKING:
     from datetime import timedelta
 
-__all__ = ["LONGEST", "Cancel", "Discard", "Ending", "Retry", "Snooze"]
+__all__ = ["LONGEST", "Cancel", "Discard", "Ending", "Retry", "Snooze", "SoftTimeout"]
 
 LONGEST: Final = 100 * 366 * 86_400.0
 """Seconds: 100 years, as for the options of a task."""
@@ -59,6 +59,13 @@ class Cancel(Ending):
 
 class Discard(Ending):
     """The task cannot succeed: it ends as `failed`, without another attempt, with the message as its error."""
+
+
+class SoftTimeout(TimeoutError):
+    """Raised in a handler when its `soft_timeout` is over (a coroutine is cancelled): put things in order, and end.
+
+    What is not caught fails the attempt, with reason `timeout`. At its `timeout` the child is ended, whatever it does.
+    """
 
 
 def _seconds(delay: float | timedelta) -> float:

@@ -176,6 +176,7 @@ class Options(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     no_retry_on: tuple[str, ...] = ()
     timeout: float | None = 300.0
     soft_timeout: float | None = None
+    """Seconds after which `SoftTimeout` is raised in the handler."""
     memory: float | None = None
     """MiB that the child may have in memory while it runs this (Linux); as a text with a unit: '512M'. Above it the child is
     ended, and the attempt fails with reason `memory`."""
@@ -249,7 +250,7 @@ def pack_said(said: Mapping[str, Any]) -> bytes:
     return _encoder.encode(rest) if rest else b""
 
 
-_NOT_YET: Final = frozenset({"soft_timeout", "unique"})
+_NOT_YET: Final = frozenset({"unique"})
 
 
 def normalized(given: Mapping[str, Any]) -> dict[str, Any]:

@@ -63,6 +63,8 @@ class Outcome(IntEnum):
     """It raised `Snooze`: to be run again after `delay` seconds, and this run does not count."""
     CANCELLED = 7
     """It raised `Cancel`."""
+    TIMED_OUT = 8
+    """It was told that its soft timeout was over, and did not catch that."""
 
 
 class Item(NamedTuple):

@@ -338,6 +338,9 @@ def _chunks(lease: int, jobs: Sequence[Job], packet: int) -> Iterable[_Chunk]:
 _ON_PURPOSE: Final[dict[Outcome, Callable[[ChildResult, bytes], Result]]] = {
     Outcome.LATER: lambda it, ran: RetryLater(it.seq, it.delay, it.value, it.started, it.finished, ran),
     Outcome.SNOOZED: lambda it, ran: Snoozed(it.seq, it.delay or 0.0, it.started, it.finished, ran),
+    Outcome.TIMED_OUT: lambda it, ran: Failed(
+        it.seq, Reason.TIMEOUT.value, it.value, it.started, it.finished, ran, types=_types(it.value)
+    ),
     Outcome.CANCELLED: lambda it, ran: Cancelled(it.seq, it.started, it.finished, ran),
     Outcome.DISCARDED: lambda it, ran: Discarded(it.seq, it.value, it.started, it.finished, ran),
 }

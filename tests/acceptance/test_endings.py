@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 LONG = 60.0
 
 APP = """
-import os, time
+import asyncio, os, time
 from pathlib import Path
 import otpq
 
@@ -72,6 +72,22 @@ def hungry(mebibytes):
     return len(kept)
 
 
+@app.task(name="slow", retries=0, soft_timeout=0.1)
+def slow(how):
+    try:
+        while True:
+            time.sleep(0.01)
+    except otpq.SoftTimeout:
+        if how == "tidy":
+            return "tidied"
+        raise
+
+
+@app.task(name="async_slow", retries=0)
+async def async_slow():
+    await asyncio.sleep(60)
+
+
 @app.task(name="discard", retries=5)
 def discard():
     runs("discard")
@@ -119,6 +135,27 @@ def test_a_handler_cancels_its_task(client: otpq.Client) -> None:
     with pytest.raises(otpq.TaskCancelled):
         handle.get(LONG)
     assert handle.state is TaskState.CANCELLED
+
+
+def test_a_soft_timeout_lets_a_handler_put_its_things_in_order(client: otpq.Client) -> None:
+    assert client.submit(Call("slow", ("tidy",))).get(LONG) == "tidied"
+    assert client.submit(Call("slow", ("tidy",), soft_timeout=0.02)).get(LONG) == "tidied"
+
+
+@pytest.mark.parametrize(
+    "call", [Call("slow", ("not",)), Call("async_slow", soft_timeout=0.05)], ids=["function", "coroutine"]
+)
+def test_a_soft_timeout_that_is_not_caught_fails_the_attempt_and_the_child_lives_on(
+    client: otpq.Client, call: Call
+) -> None:
+    handle = client.submit(call)
+    with pytest.raises(otpq.TaskFailed, match="its soft timeout of"):
+        handle.get(LONG)
+    task = handle.task()
+    assert (task.reason, task.attempt) == ("timeout", 1)
+    assert client.submit(Call("slow", ("tidy",))).get(LONG) == "tidied"
+    (worker,) = client.workers()
+    assert worker["restarts"] == 0
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="the memory of a child is read from /proc")

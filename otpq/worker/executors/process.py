@@ -12,16 +12,17 @@ from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 import msgpack
 
-from otpq.endings import LONGEST, Cancel, Discard, Retry, Snooze
+from otpq.endings import LONGEST, Cancel, Discard, Retry, Snooze, SoftTimeout
 from otpq.running import running_task
 from otpq.worker.conversion import BadArgument
 from otpq.worker.deadline import boottime_ns
 from otpq.worker.packets import Item, Outcome, Packet
+from otpq.worker.soft_timeout import Alarm, SoftTimeouts, within
 from otpq.worker.values import pack_error, pack_value
 
 if TYPE_CHECKING:
     import asyncio
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Coroutine, Mapping, Sequence
 
     from otpq.worker.blackboard import Slot
     from otpq.worker.loading import Definition
@@ -52,6 +53,7 @@ class ProcessExecutor:
         self._outbox = outbox
         self._convert = convert
         self._quick: set[str] = set()
+        self._soft_timeouts = SoftTimeouts()
         self._runner: asyncio.Runner | None = None
         self.is_finishing = False
         """Set by whoever wants the child to end: the task that runs is the last, the others are handed back."""
@@ -102,15 +104,22 @@ class ProcessExecutor:
         args, kwargs = msgpack.unpackb(item.payload, timestamp=3, strict_map_key=False)
         if self._convert is not None:
             args, kwargs = self._convert(definition, args, kwargs)
+        soft = self._soft_timeouts.of(definition, item.name, item.options)
         try:
-            value = definition.handler(*args, **kwargs)
+            if soft is None:
+                value = definition.handler(*args, **kwargs)
+            else:
+                with Alarm(soft):
+                    value = definition.handler(*args, **kwargs)
         except TypeError as error:
             if _is_of_the_call(error, definition.handler):
                 raise BadArgument(f"{item.name} cannot be called with these arguments: {error}") from None
             raise
-        return self._await(value) if type(value) is CoroutineType else value
+        if type(value) is not CoroutineType:
+            return value
+        return self._await(value if soft is None else within(soft, value))
 
-    def _await(self, coroutine: CoroutineType[Any, Any, Any]) -> object:
+    def _await(self, coroutine: Coroutine[Any, Any, Any]) -> object:
         """Run it in the loop of this child, always the same, so that connections can outlive a task."""
         if self._runner is None:
             import asyncio  # 40 ms, and only a child with an `async def` pays them
@@ -154,6 +163,7 @@ _OUTCOMES: Final[dict[type[BaseException], Outcome]] = {
     BadArgument: Outcome.DISCARDED,
     Retry: Outcome.LATER,
     Snooze: Outcome.SNOOZED,
+    SoftTimeout: Outcome.TIMED_OUT,
     Cancel: Outcome.CANCELLED,
     Discard: Outcome.DISCARDED,
 }
