@@ -37,6 +37,11 @@ if TYPE_CHECKING:
     from otpq.embedded import Node as Node
     from otpq.embedded import NodeNotStarted as NodeNotStarted
     from otpq.embedded import start as start
+    from otpq.endings import Cancel as Cancel
+    from otpq.endings import Discard as Discard
+    from otpq.endings import Retry as Retry
+    from otpq.endings import Snooze as Snooze
+    from otpq.endings import SoftTimeout as SoftTimeout
     from otpq.errors import BadOption as BadOption
     from otpq.errors import OtpqError as OtpqError
     from otpq.errors import StoreError as StoreError
@@ -55,8 +60,10 @@ __all__ = [
     "AsyncTaskHandle",
     "BadOption",
     "Call",
+    "Cancel",
     "Client",
     "CookieRefused",
+    "Discard",
     "Handler",
     "Node",
     "NodeNotStarted",
@@ -66,7 +73,10 @@ __all__ = [
     "QueryFailed",
     "QueueFull",
     "Reason",
+    "Retry",
     "Selector",
+    "Snooze",
+    "SoftTimeout",
     "StoreError",
     "StoreFull",
     "StoreUnavailable",
@@ -114,6 +124,7 @@ _NAMES = {
     ),
     "otpq.client.handle": ("AsyncTaskHandle", "TaskHandle"),
     "otpq.client.questions": ("Selector",),
+    "otpq.endings": ("Cancel", "Discard", "Retry", "Snooze", "SoftTimeout"),
     "otpq.errors": ("BadOption", "OtpqError", "StoreError", "Unavailable", "UnknownOption", "UsageError"),
     "otpq.program": ("submit_task",),
     "otpq.embedded": ("Node", "NodeNotStarted", "start"),

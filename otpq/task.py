@@ -176,8 +176,10 @@ class Options(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     no_retry_on: tuple[str, ...] = ()
     timeout: float | None = 300.0
     soft_timeout: float | None = None
+    """Seconds after which `SoftTimeout` is raised in the handler."""
     memory: float | None = None
-    """MiB; as a text with a unit: '512M'."""
+    """MiB that the child may have in memory while it runs this (Linux); as a text with a unit: '512M'. Above it the child is
+    ended, and the attempt fails with reason `memory`."""
     max_concurrency: int | None = None
     """Of a handler only: how many children of the whole cluster may run it."""
     tags: tuple[str, ...] = ()
@@ -248,12 +250,17 @@ def pack_said(said: Mapping[str, Any]) -> bytes:
     return _encoder.encode(rest) if rest else b""
 
 
+_NOT_YET: Final = frozenset({"unique"})
+
+
 def normalized(given: Mapping[str, Any]) -> dict[str, Any]:
     """Option values in the form that `Options` keeps: seconds, MiB, numbers for words, names for types."""
     fields = Options.__struct_fields__
     for name in given:
         if name not in fields:
             raise UnknownOption(name, fields)
+        if name in _NOT_YET and given[name] is not None:  # better refused than taken and not heeded
+            raise BadOption(name, given[name], "None: this version cannot do that yet")
     return {name: _FORMS[name](name, value) if name in _FORMS else value for name, value in given.items()}
 
 

@@ -17,7 +17,7 @@ from otpq.client import questions
 from otpq.client.address import known_nodes, target
 from otpq.client.calls import as_call
 from otpq.client.errors import NodeUnreachable, TaskNotFound, UnknownHandlerWarning, WaitTimeout
-from otpq.client.handle import AsyncTaskHandle, Place
+from otpq.client.handle import AsyncTaskHandle
 from otpq.client.ids import id_bytes
 from otpq.client.questions import Page, Question, Selector
 from otpq.client.session import CHUNKS_UNDER_WAY, Session, chunks, in_thousands
@@ -124,13 +124,13 @@ class AsyncClient:
             warnings.warn(warning, UnknownHandlerWarning, stacklevel=4)
         session, io = self._session, self._session.io
         places = zip(acknowledged.ids, slots, strict=True)
-        return [AsyncTaskHandle(self, Place(session, id, slot, io)) for id, slot in places]
+        return [AsyncTaskHandle(self, session, id, slot, io) for id, slot in places]
 
     # --------------------------------------------------------------- waiting
 
     def handle(self, id: str) -> AsyncTaskHandle[Any]:
         """A handle of the task with that id; as `Client.handle`."""
-        return AsyncTaskHandle(self, Place(self._session, id_bytes(id)))
+        return AsyncTaskHandle(self, self._session, id_bytes(id))
 
     async def wait(self, handles: Iterable[AsyncTaskHandle[Any]], timeout: float | None = None) -> list[Task]:
         """The tasks, in the order of `handles`, when all have ended; as `Client.wait`."""

@@ -39,15 +39,9 @@ class Call:
             UsageError: The name cannot be one, or an option is wrong (`UnknownOption`, `BadOption`).
         """
         _check_name(name)
-        if not isinstance(args, list | tuple):
-            raise UsageError(
-                f"args is a list or a tuple of arguments, got {type(args).__name__}; one is written (value,)"
-            )
-        if not isinstance(kwargs, Mapping | None):
-            raise UsageError(f"kwargs is a map of arguments by name, got {type(kwargs).__name__}")
         self.name = name
-        self.args = tuple(args)
-        self.kwargs: dict[str, Any] = dict(kwargs) if kwargs else {}
+        self.args = args if type(args) is tuple else _positional(args)
+        self.kwargs: dict[str, Any] = {} if kwargs is None else _named(kwargs)
         self.said: Mapping[str, Any] = _said(options) if options else _NOTHING
         """The options that it names, which count more than what its handler declares."""
         self.options = Options(**self.said) if options else DEFAULTS
@@ -162,6 +156,18 @@ def _pack_whole(what: Mapping[str, Any], payload: bytes) -> bytes:
             "params", f"a map with a job travels twice, and may have {MAX_PAYLOAD // 2:,} bytes; use Call(...)"
         )
     return whole
+
+
+def _positional(args: object) -> tuple[Any, ...]:
+    if not isinstance(args, list | tuple):
+        raise UsageError(f"args is a list or a tuple of arguments, got {type(args).__name__}; one is written (value,)")
+    return tuple(args)
+
+
+def _named(kwargs: object) -> dict[str, Any]:
+    if not isinstance(kwargs, Mapping):
+        raise UsageError(f"kwargs is a map of arguments by name, got {type(kwargs).__name__}")
+    return dict(kwargs)
 
 
 def _said(options: Mapping[str, Any]) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from otpq.client.callbacks import Callbacks
 from otpq.client.calls import as_call
 from otpq.client.cell import Cell, wait_all
 from otpq.client.errors import NodeUnreachable, TaskNotFound, UnknownHandlerWarning, WaitTimeout
-from otpq.client.handle import Place, TaskHandle
+from otpq.client.handle import TaskHandle
 from otpq.client.ids import id_bytes
 from otpq.client.questions import Page, Question, Selector
 from otpq.client.session import CHUNKS_UNDER_WAY, Session, chunks, in_thousands
@@ -175,7 +175,7 @@ class Client:
         Raises:
             TaskNotFound: No task can have this id. Whether one has it is told when the handle is asked.
         """
-        return TaskHandle(self, Place(self._session, id_bytes(id)))
+        return TaskHandle(self, self._session, id_bytes(id))
 
     def wait(self, handles: Iterable[TaskHandle[Any]], timeout: float | None = None) -> list[Task]:
         """The tasks, in the order of `handles`, when all have ended, however they ended.
@@ -344,7 +344,7 @@ class Client:
             warnings.warn(warning, UnknownHandlerWarning, stacklevel=4)
         session, io = self._session, self._session.io
         places = zip(acknowledged.ids, slots, strict=True)
-        return [TaskHandle(self, Place(session, id, slot, io)) for id, slot in places]
+        return [TaskHandle(self, session, id, slot, io) for id, slot in places]
 
     def fetch(self, id: bytes) -> bytes:
         """The packed result of a task, whatever its size."""

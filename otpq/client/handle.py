@@ -26,48 +26,53 @@ __all__ = ["AsyncTaskHandle", "TaskHandle"]
 R_co = TypeVar("R_co", covariant=True)
 
 
-class Place:
-    """Where the outcome of one task arrives. Watched from the submission on, or from the first time somebody looks.
+class Watched:
+    """A task, and where its outcome arrives: from the submission on, or from the first time somebody looks.
 
-    When nobody holds the handle any more, its place is forgotten, so that a program that only submits does not grow.
+    When nobody holds the handle any more, that place is forgotten, so that a program that only submits does not grow.
     """
 
-    __slots__ = ("_cell", "_io", "_session", "id")
+    __slots__ = ("__weakref__", "_cell", "_client", "_io", "_key", "_session")
 
-    def __init__(self, session: Session, id: bytes, cell: Cell[Outcome] | None = None, io: Io | None = None) -> None:
-        self.id = id
+    def __init__(
+        self, client: Any, session: Session, key: bytes, cell: Cell[Outcome] | None = None, io: Io | None = None
+    ) -> None:
+        self._client = client
         self._session = session
+        self._key = key
         self._cell = cell
         self._io = io
 
-    def cell(self) -> Cell[Outcome]:
-        """The cell that the outcome arrives in; a fork's child, to which nothing arrives in the parent's, gets a new one."""
-        if self._cell is None or not (self._cell.is_filled or self._io is self._session.io):
+    @property
+    def id(self) -> str:
+        """The task's id, 32 hexadecimal digits."""
+        return self._key.hex()
+
+    def outcome_cell(self) -> Cell[Outcome]:
+        """Where the outcome arrives; a fork's child, to which nothing arrives in the parent's, gets a new one."""
+        cell = self._cell
+        if cell is None or not (cell.is_filled or self._io is self._session.io):
             self._io = self._session.io
-            self._cell = self._session.watch(self.id)
-        return self._cell
+            cell = self._cell = self._session.watch(self._key)
+        return cell
 
     def __del__(self) -> None:
         if self._io is not None and self._cell is not None and not self._cell.is_filled:
-            self._io.drop(self.id, self._cell)
+            self._io.drop(self._key, self._cell)
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self.id}>"
 
 
-class TaskHandle(Generic[R_co]):
+class TaskHandle(Watched, Generic[R_co]):
     """A task that has been submitted, or any by its id. `state`, `progress`, `ready`, ... are asked now, never guessed.
 
     `TaskHandle[int]` to a type checker is one whose result is an int.
     """
 
-    __slots__ = ("__weakref__", "_client", "_place")
+    __slots__ = ()
 
-    def __init__(self, client: Client, place: Place) -> None:
-        self._client = client
-        self._place = place
-
-    @property
-    def id(self) -> str:
-        """The task's id, 32 hexadecimal digits."""
-        return self._place.id.hex()
+    _client: Client
 
     def task(self) -> Task:
         """The whole task as it is now."""
@@ -108,7 +113,7 @@ class TaskHandle(Generic[R_co]):
             TaskNotFound: It has been deleted.
             TimeoutError: It had not ended in time. It goes on.
         """
-        cell = self._place.cell()
+        cell = self.outcome_cell()
         if not self._client.wait_for(cell, timeout):
             raise WaitTimeout([self], timeout or 0.0)
         return self._result(cell.get())
@@ -120,7 +125,7 @@ class TaskHandle(Generic[R_co]):
 
         At once if it has ended. What a callback raises is logged.
         """
-        cell = self._place.cell()
+        cell = self.outcome_cell()
 
         def call_back() -> None:
             try:
@@ -138,39 +143,28 @@ class TaskHandle(Generic[R_co]):
         """End the task: 'cancelled' (it had not started), 'cancelling' (it has `grace` seconds) or 'too_late'."""
         return self._client.cancel(self.id, grace)
 
-    def __repr__(self) -> str:
-        return f"<TaskHandle {self.id}>"
-
-    def outcome_cell(self) -> Cell[Outcome]:
-        """Where the outcome arrives: for `Client.wait`."""
-        return self._place.cell()
-
     def _result(self, outcome: Outcome) -> R_co:
         failure = error_of(outcome)
         if failure is not None:
             raise failure
         result: Any = None  # it is what the handler said it would be, or it would not be a handle of that type
         if outcome.fetch:
-            result = unpack(self._client.fetch(self._place.id))
+            result = unpack(self._client.fetch(self._key))
         elif outcome.result is not None:
             result = unpack(outcome.result)
         return result  # type: ignore[no-any-return]
 
 
-class AsyncTaskHandle(Generic[R_co]):
+class AsyncTaskHandle(Watched, Generic[R_co]):
     """A task in asyncio's world. `state`, `progress`, `ready`, ... are as of the last `await handle.refresh()`."""
 
-    __slots__ = ("__weakref__", "_client", "_place", "_task")
+    __slots__ = ("_task",)
 
-    def __init__(self, client: AsyncClient, place: Place) -> None:
-        self._client = client
-        self._place = place
+    _client: AsyncClient
+
+    def __init__(self, *watched: Any) -> None:
+        super().__init__(*watched)
         self._task: Task | None = None
-
-    @property
-    def id(self) -> str:
-        """The task's id, 32 hexadecimal digits."""
-        return self._place.id.hex()
 
     async def refresh(self) -> Task:
         """The whole task as it is now; the properties tell of it from here on."""
@@ -204,7 +198,7 @@ class AsyncTaskHandle(Generic[R_co]):
 
     async def get(self, timeout: float | None = None) -> R_co:  # noqa: ASYNC109 - as the blocking one
         """The task's result, waited for up to `timeout` seconds. Raises as `TaskHandle.get` does."""
-        cell = self._place.cell()
+        cell = self.outcome_cell()
         if not await self._client.wait_for(cell, timeout):
             raise WaitTimeout([self], timeout or 0.0)
         outcome = cell.get()
@@ -213,7 +207,7 @@ class AsyncTaskHandle(Generic[R_co]):
             raise failure
         result: Any = None
         if outcome.fetch:
-            result = unpack(await self._client.fetch(self._place.id))
+            result = unpack(await self._client.fetch(self._key))
         elif outcome.result is not None:
             result = unpack(outcome.result)
         return result  # type: ignore[no-any-return]
@@ -225,10 +219,3 @@ class AsyncTaskHandle(Generic[R_co]):
     async def cancel(self, grace: float = 5.0) -> str:
         """End the task: 'cancelled' (it had not started), 'cancelling' (it has `grace` seconds) or 'too_late'."""
         return await self._client.cancel(self.id, grace)
-
-    def __repr__(self) -> str:
-        return f"<AsyncTaskHandle {self.id}>"
-
-    def outcome_cell(self) -> Cell[Outcome]:
-        """Where the outcome arrives: for `AsyncClient.wait`."""
-        return self._place.cell()

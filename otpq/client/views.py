@@ -18,10 +18,12 @@ if TYPE_CHECKING:
 
 __all__ = ["error_of", "task_of"]
 
+_SUCCEEDED = TaskState.SUCCEEDED.value
+
 
 def error_of(outcome: Outcome) -> NotSucceeded | TaskNotFound | None:
     """The error with which a task ended; None if it succeeded."""
-    if outcome.state == TaskState.SUCCEEDED:
+    if outcome.state == _SUCCEEDED:
         return None
     id = outcome.id.hex()
     match outcome.state:

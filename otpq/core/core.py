@@ -224,6 +224,12 @@ class QueueCore:
         """What is known of each handler; see `catalogue.facts`."""
         return catalogue.facts(self._state)
 
+    @property
+    def declared(self) -> dict[str, bytes]:
+        """What is declared of each handler that declares anything, as `Options.pack` gives it."""
+        handlers = self._state.handlers
+        return handlers.declared_of(handlers.known)
+
     def story(self, seq: int) -> list[Note]:
         """What is remembered of a task, oldest first."""
         return self._state.story.of(seq)

@@ -179,7 +179,7 @@ def _single(effect: ef.Reply) -> wire.FromServer:
 
 
 def _get(on: Answers, session: bytes, query: wire.Query, body: verbs.GetTasks) -> None:
-    on.look_up(session, query.number, get_tasks(body.ids, on.running_now()))
+    on.look_up(session, query.number, get_tasks(body.ids, on.running_now(), on.core().declared))
 
 
 def _list(on: Answers, session: bytes, query: wire.Query, body: verbs.ListTasks) -> None:

@@ -14,7 +14,7 @@ import msgspec
 from otpq.core.history import CANCELLING, history_of
 from otpq.queue.queries import BadQuery
 from otpq.store.protocol import Filters
-from otpq.task import ENDED, TaskState
+from otpq.task import ENDED, Options, TaskState
 from otpq.wire import verbs
 from otpq.wire.codec import encode
 from otpq.wire.messages import FETCH_ABOVE, MAX_PAYLOAD
@@ -63,6 +63,8 @@ class Look(msgspec.Struct, frozen=True):
     whole: bool = False
     """Whether a view has the payload and the life of its task too."""
     not_running: bool = False
+    declared: dict[str, bytes] = msgspec.field(default_factory=dict)
+    """What is declared of handlers, as `Options.pack` gives it: a row has what its caller said beyond that."""
 
 
 class Seen(msgspec.Struct, frozen=True, tag=True):
@@ -100,18 +102,18 @@ _NOTHING: Final = msgspec.Raw(encode(None))
 
 
 def _packed_view(row: TaskRow, what: Look) -> msgspec.Raw:
-    return msgspec.Raw(encode(view_of(row, what.running, whole=what.whole)))
+    return msgspec.Raw(encode(view_of(row, what.running, what.declared, whole=what.whole)))
 
 
 # --- questions -------------------------------------------------------------------------------------------------------
 
 
-def get_tasks(ids: Sequence[bytes], running: frozenset[int]) -> Inquiry:
+def get_tasks(ids: Sequence[bytes], running: frozenset[int], declared: dict[str, bytes]) -> Inquiry:
     """The tasks of `ids` that exist, in that order, whole."""
     found: dict[bytes, msgspec.Raw] = {}
     size = 0
     for part in _parts(ids):
-        seen = yield Look(Filters(ids=part), running, limit=len(part), whole=True)
+        seen = yield Look(Filters(ids=part), running, limit=len(part), whole=True, declared=declared)
         found.update(seen.found)
         size += sum(len(memoryview(view)) for _, view in seen.found)
         if size > MAX_PAYLOAD:
@@ -178,8 +180,8 @@ def _filters(selector: verbs.Selector, running: frozenset[int]) -> Filters:
     )
 
 
-def view_of(row: TaskRow, running: frozenset[int], *, whole: bool = True) -> verbs.TaskView:
-    """The task of a row, as it travels; `whole` with its payload and its life."""
+def view_of(row: TaskRow, running: frozenset[int], declared: dict[str, bytes], *, whole: bool = True) -> verbs.TaskView:
+    """The task of a row, as it travels; `whole` with its payload, its life and the options in force."""
     return verbs.TaskView(
         id=row.id,
         name=row.name,
@@ -200,7 +202,7 @@ def view_of(row: TaskRow, running: frozenset[int], *, whole: bool = True) -> ver
         key=row.key,
         parent=row.parent,
         payload=row.payload if whole else b"",
-        options=row.options if whole else b"",
+        options=Options.unpack(declared.get(row.name, b""), row.options).pack() if whole else b"",
         result=row.result if whole and len(row.result or b"") <= FETCH_ABOVE else None,
         error=row.error,
         history=encode(history_of(row)) if whole else b"",

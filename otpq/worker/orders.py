@@ -49,23 +49,25 @@ class Job(msgspec.Struct, frozen=True, gc=False):
     """For the child, with the fields of `packets.Item`."""
     size: int
     """Bytes that it takes in a packet, about."""
+    memory: float | None = None
+    """MiB that its child may have resident."""
 
 
 def jobs_of(rows: Iterable[TaskRow], declared: Mapping[str, bytes]) -> list[Job]:
     """The jobs of a batch; `declared` is as in `Dispatch`."""
     jobs = []
     for row in rows:
-        timeout, at_most_once = _limits(declared.get(row.name, b""), row.options)
+        timeout, at_most_once, memory = _limits(declared.get(row.name, b""), row.options)
         item = (row.seq, row.id, row.name, row.attempt + 1, row.options, row.payload)
-        jobs.append(Job(row.seq, row.name, timeout, at_most_once, item, _ITEM_BYTES + len(row.payload)))
+        jobs.append(Job(row.seq, row.name, timeout, at_most_once, item, _ITEM_BYTES + len(row.payload), memory))
     return jobs
 
 
 @lru_cache(maxsize=1024)
-def _limits(declared: bytes, said: bytes) -> tuple[float | None, bool]:
-    """Timeout and at-most-once; cached, since a handler's tasks mostly share their options."""
+def _limits(declared: bytes, said: bytes) -> tuple[float | None, bool, float | None]:
+    """Timeout, at-most-once and memory; cached, since a handler's tasks mostly share their options."""
     options = Options.unpack(declared, said)
-    return options.timeout, options.at_most_once
+    return options.timeout, options.at_most_once, options.memory
 
 
 # ------------------------------------------------------------------ pool to worker

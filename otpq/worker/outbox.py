@@ -36,7 +36,15 @@ class Outbox:
         """When the first task of those that wait was begun, which is before its result was added."""
 
     def add(  # noqa: PLR0917 - keywords would cost a tenth of it, every task
-        self, lease: int, seq: int, outcome: Outcome, value: bytes, started: float, finished: float, now_ns: int
+        self,
+        lease: int,
+        seq: int,
+        outcome: Outcome,
+        value: bytes,
+        started: float,
+        finished: float,
+        now_ns: int,
+        delay: float | None = None,
     ) -> None:
         """Note what became of a task that was begun at `now_ns` (boottime)."""
         if lease != self._lease:
@@ -44,7 +52,7 @@ class Outbox:
             self._lease = lease
         if not self._bytes:
             self._since_ns = now_ns
-        result = self._packer.pack((seq, outcome, value, started, finished))
+        result = self._packer.pack((seq, outcome, value, started, finished, delay))
         self._results.append(result)
         self._bytes += len(result)
 

@@ -14,8 +14,8 @@ On a stream of frames (`frames.py`), first one frame to the child, `Greeting`, t
     ["ready", pid, {handler name: options, ...}]        the app is loaded; what it declares, as `Options.pack` gives it
     ["refused", error]                                  it could not be; the child ends
     ["results", lease, [result, ...]]
-    result  = [seq, outcome, value, started, finished]
-              int, Outcome, bytes, float, float (wall clock; both 0 for what was not run)
+    result  = [seq, outcome, value, started, finished, delay]
+              int, Outcome, bytes, float, float (wall clock; both 0 for what was not run), float or nil (may be left out)
     value   = the packed result (SUCCEEDED), or an error
     error   = MessagePack [type, message, traceback, [name, ...]] as bytes: the names of its class and of that one's bases
 
@@ -56,7 +56,15 @@ class Outcome(IntEnum):
     RETURNED = 3
     """Handed back: the child was asked to finish before the task's turn came. It was not run."""
     DISCARDED = 4
-    """Its arguments are not those of the handler, and would not be at a second run. It was not run."""
+    """It failed, and would at a second run: it raised `Discard`, or its arguments are not those of the handler."""
+    LATER = 5
+    """It raised `Retry`: a failed attempt, to be followed by another after `delay` seconds, if there is one."""
+    SNOOZED = 6
+    """It raised `Snooze`: to be run again after `delay` seconds, and this run does not count."""
+    CANCELLED = 7
+    """It raised `Cancel`."""
+    TIMED_OUT = 8
+    """It was told that its soft timeout was over, and did not catch that."""
 
 
 class Item(NamedTuple):

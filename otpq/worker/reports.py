@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TypeAlias
+from typing import Annotated, TypeAlias
 
 import msgspec
+from msgspec import Meta
 
+from otpq.endings import LONGEST
 from otpq.errors import UsageError
 from otpq.task import Options
 from otpq.worker.packets import Outcome  # noqa: TC001 - msgspec reads the annotations at run time
@@ -26,6 +28,8 @@ class Result(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """The packed result, or the packed error."""
     started: float
     finished: float
+    delay: Annotated[float, Meta(ge=0, le=LONGEST)] | None = None
+    """Seconds until it is to run again, where that was said."""
 
 
 class Ready(msgspec.Struct, frozen=True, array_like=True, tag="ready"):

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 import msgspec
 
-from otpq.core.events import Cancelled, Discarded, Failed, Result, Succeeded
+from otpq.core.events import Cancelled, Discarded, Failed, Result, RetryLater, Snoozed, Succeeded
 from otpq.task import Reason
 from otpq.worker.packets import Outcome, unpack_packet
 
@@ -40,6 +40,8 @@ _CHUNK_BYTES: Final = 64 * 1024
 _pack: Final = msgspec.msgpack.Encoder().encode
 
 _DEFAULT_LOOK: Final = 0.5
+_MEMORY_LOOK: Final = 0.2
+"""As a timeout: a task whose memory is limited is looked at each 50 ms, in which a program takes some 100 MiB at most."""
 _CLOSE_LOOK: Final = 0.02
 """Seconds between looks at a child: a quarter of the shortest timeout, within these bounds."""
 
@@ -48,6 +50,7 @@ class Cause(Enum):
     """Why a worker ends its child."""
 
     TIMEOUT = "timeout"
+    MEMORY = "memory"
     CANCELLED = "cancelled"
     DROPPED = "dropped"
     """The lease is no longer ours."""
@@ -135,7 +138,7 @@ class Tray:
     def give(self, lease: int, jobs: Sequence[Job], packet: int = 1) -> None:
         """Put a batch behind what is there, to be sent `packet` jobs at a time, sizes permitting."""
         self._leases.setdefault(lease, {}).update((job.seq, job) for job in jobs)
-        for timeout in {job.timeout for job in jobs}:
+        for timeout in {job.timeout for job in jobs} | {_MEMORY_LOOK for job in jobs if job.memory is not None}:
             if timeout is not None and (self._shortest is None or timeout < self._shortest):
                 self._shortest = timeout
         self._waiting.extend(_chunks(lease, jobs, packet))
@@ -207,9 +210,9 @@ class Tray:
             answer.results.append(Succeeded(seq, value, result.started, result.finished, ran))
         elif outcome is Outcome.RETURNED:
             answer.returned.append(seq)
-        elif outcome is Outcome.DISCARDED:
-            answer.failed += 1
-            answer.results.append(Discarded(seq, value, result.started, result.finished, ran))
+        elif outcome in _ON_PURPOSE:
+            answer.failed += outcome is not Outcome.SNOOZED and outcome is not Outcome.CANCELLED
+            answer.results.append(_ON_PURPOSE[outcome](result, ran))
         else:
             if outcome is Outcome.NO_HANDLER:
                 value = _no_handler(job.name, handlers)  # the child's word, made clearer
@@ -248,8 +251,8 @@ class Tray:
         quarter = _DEFAULT_LOOK if self._shortest is None else self._shortest / 4
         return min(_DEFAULT_LOOK, max(_CLOSE_LOOK, quarter))
 
-    def judge(self, running: Entry | None, now_ns: int) -> Verdict | None:
-        """Whether what runs has to be ended, and why."""
+    def judge(self, running: Entry | None, now_ns: int, resident: Callable[[], float]) -> Verdict | None:
+        """Whether what runs has to be ended, and why; `resident` tells the MiB that the child has, where a job has a limit."""
         job = None if running is None else self._leases.get(running.lease, {}).get(running.seq)
         if running is None or job is None:
             return None
@@ -259,6 +262,10 @@ class Tray:
         timeout = job.timeout
         if timeout is not None and now_ns - running.since_ns > timeout * 1e9:
             return Verdict(Cause.TIMEOUT, running.seq, f"it ran for more than {timeout:g} s")
+        if job.memory is not None and (has := resident()) > job.memory:
+            return Verdict(
+                Cause.MEMORY, running.seq, f"its child had {has:.0f} MiB of memory, {job.memory:g} are allowed"
+            )
         return None
 
     # --- its end ----------------------------------------------------------------------------------------------------
@@ -300,6 +307,8 @@ class Tray:
             answer.interrupted.append(job.seq)
         elif verdict.seq == job.seq and verdict.cause is Cause.TIMEOUT:
             answer.fail(job, running, death, Reason.TIMEOUT, ("TimeoutError", "OSError", "Exception"))
+        elif verdict.seq == job.seq and verdict.cause is Cause.MEMORY:
+            answer.fail(job, running, death, Reason.MEMORY, ("MemoryError", "Exception"))
         elif verdict.seq == job.seq and verdict.cause is Cause.CANCELLED:
             answer.results.append(Cancelled(job.seq, running.started, _end_of(running), death.ran))
         elif not job.at_most_once:
@@ -324,6 +333,17 @@ def _chunks(lease: int, jobs: Sequence[Job], packet: int) -> Iterable[_Chunk]:
         size += job.size
     if chunk:
         yield _Chunk(lease, chunk)
+
+
+_ON_PURPOSE: Final[dict[Outcome, Callable[[ChildResult, bytes], Result]]] = {
+    Outcome.LATER: lambda it, ran: RetryLater(it.seq, it.delay, it.value, it.started, it.finished, ran),
+    Outcome.SNOOZED: lambda it, ran: Snoozed(it.seq, it.delay or 0.0, it.started, it.finished, ran),
+    Outcome.TIMED_OUT: lambda it, ran: Failed(
+        it.seq, Reason.TIMEOUT.value, it.value, it.started, it.finished, ran, types=_types(it.value)
+    ),
+    Outcome.CANCELLED: lambda it, ran: Cancelled(it.seq, it.started, it.finished, ran),
+    Outcome.DISCARDED: lambda it, ran: Discarded(it.seq, it.value, it.started, it.finished, ran),
+}
 
 
 def _end_of(running: Entry) -> float:

@@ -314,7 +314,8 @@ class Worker(GenServer):
             return
         now_ns = boottime_ns()
         view = self._board.read(self._slot)
-        verdict = self._tray.judge(view.running, now_ns) or self._judge_silence(self._link, view.turn, now_ns)
+        resident = partial(_resident_of, self._link.pid)
+        verdict = self._tray.judge(view.running, now_ns, resident) or self._judge_silence(self._link, view.turn, now_ns)
         if verdict is not None:
             self._kill(verdict)
         else:
@@ -382,3 +383,12 @@ def _state_of(pid: int) -> str:
     except OSError:
         return ""
     return stat[stat.rindex(b")") + 2 : stat.rindex(b")") + 3].decode()
+
+
+def _resident_of(pid: int) -> float:
+    """The MiB that a process has in memory; 0 where the system does not tell, or it has just ended."""
+    try:
+        pages = int(Path(f"/proc/{pid}/statm").read_bytes().split()[1])
+    except OSError:
+        return 0.0
+    return pages * os.sysconf("SC_PAGE_SIZE") / 2**20

@@ -95,6 +95,17 @@ def test_a_handler_declared_not_to_be_retried_runs_once_by_its_name_alone(stage:
     assert notes(stage) == ["once"] * 3
 
 
+def test_show_has_the_options_in_force_whoever_said_them(stage: Stage) -> None:
+    write(stage)
+    stage.node()
+    with stage.connect() as client:
+        client.submit_task("now").get(LONG)
+        handle = client.submit(Call("net", ("odd",), delay=3600, timeout=7))
+        options = handle.task().options
+        assert (options["retries"], options["retry_on"], options["timeout"]) == (2, ("OSError",), 7.0)
+        assert "retries: 2" in stage.otpq("show", handle.id).stdout
+
+
 def test_a_limit_in_the_decorator_holds_between_two_workers(stage: Stage) -> None:
     write(stage)
     stage.node("--queues", "default,narrow")

@@ -158,7 +158,7 @@ NAIVE = datetime(2030, 1, 1)  # noqa: DTZ001 - a naive time is what is refused
         ({"tags": ["x" * 200] * 30}, TAGS),
         ({"title": 5}, "title=5 is not allowed: printable text of at most 4,096 characters"),
         ({"title": "x" * 4097}, "printable text of at most 4,096 characters"),
-        ({"unique": ""}, TEXT),
+        ({"unique": "order 7"}, "unique='order 7' is not allowed: None: this version cannot do that yet"),
         ({"idempotency_key": ""}, f"idempotency_key='' is not allowed: {TEXT}"),
         ({"idempotency_key": "x" * 256}, TEXT),
         ({"idempotency_key": "a\0b"}, TEXT),

@@ -8,19 +8,21 @@ import sys
 import time
 from contextvars import copy_context
 from types import CoroutineType
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 import msgpack
 
+from otpq.endings import LONGEST, Cancel, Discard, Retry, Snooze, SoftTimeout
 from otpq.running import running_task
 from otpq.worker.conversion import BadArgument
 from otpq.worker.deadline import boottime_ns
 from otpq.worker.packets import Item, Outcome, Packet
+from otpq.worker.soft_timeout import Alarm, SoftTimeouts, within
 from otpq.worker.values import pack_error, pack_value
 
 if TYPE_CHECKING:
     import asyncio
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Coroutine, Mapping, Sequence
 
     from otpq.worker.blackboard import Slot
     from otpq.worker.loading import Definition
@@ -51,6 +53,7 @@ class ProcessExecutor:
         self._outbox = outbox
         self._convert = convert
         self._quick: set[str] = set()
+        self._soft_timeouts = SoftTimeouts()
         self._runner: asyncio.Runner | None = None
         self.is_finishing = False
         """Set by whoever wants the child to end: the task that runs is the last, the others are handed back."""
@@ -70,11 +73,11 @@ class ProcessExecutor:
             started = time.time()
             slot.begin(item.seq, lease, item.id, item.attempt, started, now_ns)
             running_task.set(item.id)
-            outcome, value = self._run(item)
+            outcome, value, delay = self._run(item)
             running_task.set(None)
             slot.end()
             finished = time.time()
-            outbox.add(lease, item.seq, outcome, value, started, finished, now_ns)
+            outbox.add(lease, item.seq, outcome, value, started, finished, now_ns, delay)
             self._learn(item.name, finished - started)
 
     def _learn(self, name: str, seconds: float) -> None:
@@ -83,20 +86,16 @@ class ProcessExecutor:
         elif name not in self._quick:
             self._quick.add(name)
 
-    def _run(self, item: Item) -> tuple[Outcome, bytes]:
+    def _run(self, item: Item) -> tuple[Outcome, bytes, float | None]:
         try:
             value = self._call(item)
             if self.is_forked:
                 self._end_fork(None)
-            return Outcome.SUCCEEDED, pack_value(value)
-        except NoHandler as error:
-            return Outcome.NO_HANDLER, pack_error(error)
-        except BadArgument as error:
-            return Outcome.DISCARDED, pack_error(error)
+            return Outcome.SUCCEEDED, pack_value(value), None
         except BaseException as error:  # noqa: BLE001 - this is the border: sys.exit and Ctrl-C of a handler stop here
             if self.is_forked:
                 self._end_fork(error)
-            return Outcome.FAILED, pack_error(error)
+            return _outcome_of(error), pack_error(error), _delay_of(error)
 
     def _call(self, item: Item) -> object:
         definition = self._tasks.get(item.name)
@@ -105,15 +104,22 @@ class ProcessExecutor:
         args, kwargs = msgpack.unpackb(item.payload, timestamp=3, strict_map_key=False)
         if self._convert is not None:
             args, kwargs = self._convert(definition, args, kwargs)
+        soft = self._soft_timeouts.of(definition, item.name, item.options)
         try:
-            value = definition.handler(*args, **kwargs)
+            if soft is None:
+                value = definition.handler(*args, **kwargs)
+            else:
+                with Alarm(soft):
+                    value = definition.handler(*args, **kwargs)
         except TypeError as error:
             if _is_of_the_call(error, definition.handler):
                 raise BadArgument(f"{item.name} cannot be called with these arguments: {error}") from None
             raise
-        return self._await(value) if type(value) is CoroutineType else value
+        if type(value) is not CoroutineType:
+            return value
+        return self._await(value if soft is None else within(soft, value))
 
-    def _await(self, coroutine: CoroutineType[Any, Any, Any]) -> object:
+    def _await(self, coroutine: Coroutine[Any, Any, Any]) -> object:
         """Run it in the loop of this child, always the same, so that connections can outlive a task."""
         if self._runner is None:
             import asyncio  # 40 ms, and only a child with an `async def` pays them
@@ -137,6 +143,31 @@ class ProcessExecutor:
         """End the loop, if there is one; what still runs in it is cancelled."""
         if self._runner is not None:
             self._runner.close()
+
+
+def _outcome_of(error: BaseException) -> Outcome:
+    for kind, outcome in _OUTCOMES.items():
+        if isinstance(error, kind):
+            return outcome
+    return Outcome.FAILED
+
+
+def _delay_of(error: BaseException) -> float | None:
+    """Seconds until the next run, if the handler said so. A class of the user's own may have put anything there."""
+    delay = getattr(error, "delay", None) if isinstance(error, Retry | Snooze) else None
+    return delay if isinstance(delay, float) and 0.0 <= delay <= LONGEST else None
+
+
+_OUTCOMES: Final[dict[type[BaseException], Outcome]] = {
+    NoHandler: Outcome.NO_HANDLER,
+    BadArgument: Outcome.DISCARDED,
+    Retry: Outcome.LATER,
+    Snooze: Outcome.SNOOZED,
+    SoftTimeout: Outcome.TIMED_OUT,
+    Cancel: Outcome.CANCELLED,
+    Discard: Outcome.DISCARDED,
+}
+"""What an exception means; any other is a failure."""
 
 
 def _is_of_the_call(error: TypeError, handler: Callable[..., Any]) -> bool:

@@ -7,13 +7,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from otpq.core.events import Cancelled, Discarded, Failed, Succeeded
+from otpq.core.events import Cancelled, Discarded, Failed, RetryLater, Snoozed, Succeeded
 from otpq.core.records import TaskRow
 from otpq.task import Options
 from otpq.worker.blackboard import Entry, SlotView
 from otpq.worker.orders import Job, jobs_of
 from otpq.worker.packets import Item, Outcome, unpack_packet
-from otpq.worker.reports import Result, Results
+from otpq.worker.reports import ReportError, Result, Results, read_report
 from otpq.worker.tray import Cause, Tray, Verdict, describe_exit
 
 RAN = b"ran"
@@ -31,6 +31,10 @@ def entry(seq: int, lease: int = 1, since_ns: int = 0) -> Entry:
 
 def report(*seqs: int, lease: int = 1, outcome: Outcome = Outcome.SUCCEEDED, value: bytes = b"v") -> Results:
     return Results(lease, tuple(Result(seq, outcome, value, 1.0, 2.0) for seq in seqs))
+
+
+def nothing() -> float:
+    return 0.0
 
 
 class Pipe:
@@ -135,6 +139,43 @@ def test_the_options_of_a_row_that_matter_here() -> None:
 # --- answers ---------------------------------------------------------------------------------------------------------
 
 
+def test_a_job_that_has_more_memory_than_it_may_is_ended_and_failed() -> None:
+    limited = Job(1, "name", None, False, Item(1, b"i" * 16, "name", 1, b"", b""), 0, memory=100.0)  # noqa: FBT003
+    tray = tray_of(limited, job(2))
+    assert tray.look_every == pytest.approx(0.05)
+    assert tray.judge(entry(1), 10**18, lambda: 100.0) is None
+    verdict = tray.judge(entry(1), 10**18, lambda: 100.4)
+    assert verdict == Verdict(Cause.MEMORY, 1, "its child had 100 MiB of memory, 100 are allowed")
+    assert tray.judge(entry(2), 0, lambda: 1e9) is None  # nobody limits this one
+    answers = tray.ended(SlotView(1, entry(1)), verdict, "killed", RAN)[1]
+    (failed,) = answers.results
+    assert isinstance(failed, Failed)
+    assert (failed.seq, failed.reason, failed.types) == (1, "memory", ("MemoryError", "Exception"))
+    assert answers.returned == [2]
+
+
+def test_endings_on_purpose_become_the_cores() -> None:
+    tray = tray_of(*map(job, range(1, 5)))
+
+    def answered(seq: int, outcome: Outcome, delay: float | None = None) -> tuple[object, int]:
+        result = Result(seq, outcome, b"e", 1.0, 2.0, delay)
+        answer = tray.answered(Results(1, (result,)), RAN, ())
+        return answer.results[0], answer.failed
+
+    assert answered(1, Outcome.LATER, 5.0) == (RetryLater(1, 5.0, b"e", 1.0, 2.0, RAN), 1)
+    assert answered(2, Outcome.SNOOZED, 7.0) == (Snoozed(2, 7.0, 1.0, 2.0, RAN), 0)
+    assert answered(3, Outcome.CANCELLED) == (Cancelled(3, 1.0, 2.0, RAN), 0)
+    assert answered(4, Outcome.DISCARDED) == (Discarded(4, b"e", 1.0, 2.0, RAN), 1)
+    assert not tray
+
+
+@pytest.mark.parametrize("delay", [-1.0, float("inf"), float("nan"), 1e300, "soon"])
+def test_a_child_that_asks_for_a_delay_that_cannot_be_talks_nonsense(delay: object) -> None:
+    frame = msgpack.packb(["results", 1, [[1, Outcome.SNOOZED, b"", 1.0, 2.0, delay]]])
+    with pytest.raises(ReportError):
+        read_report(frame)
+
+
 def test_a_childs_words_become_the_cores() -> None:
     tray = tray_of(*map(job, range(1, 6)))
     error = msgpack.packb(["shop.OutOfStock", "no", "trace", ["shop.OutOfStock", "LookupError"]])
@@ -163,20 +204,20 @@ def test_answers_for_what_is_not_there_are_passed_over() -> None:
 
 def test_a_timeout_is_counted_from_the_begin() -> None:
     tray = tray_of(job(1, timeout=2.0), job(2, timeout=None))
-    assert tray.judge(entry(1), 2_000_000_000) is None
-    assert tray.judge(entry(1), 2_000_000_001) == Verdict(Cause.TIMEOUT, 1, "it ran for more than 2 s")
-    assert tray.judge(entry(2), 10**18) is None
-    assert tray.judge(entry(3), 10**18) is None
-    assert tray.judge(None, 10**18) is None
+    assert tray.judge(entry(1), 2_000_000_000, nothing) is None
+    assert tray.judge(entry(1), 2_000_000_001, nothing) == Verdict(Cause.TIMEOUT, 1, "it ran for more than 2 s")
+    assert tray.judge(entry(2), 10**18, nothing) is None
+    assert tray.judge(entry(3), 10**18, nothing) is None
+    assert tray.judge(None, 10**18, nothing) is None
 
 
 def test_a_doomed_job_is_ended_when_it_runs_and_the_time_has_come() -> None:
     tray = tray_of(job(1), job(2))
     assert tray.doom(2, Cause.CANCELLED, 50)
     assert not tray.doom(3, Cause.CANCELLED, 50)
-    assert tray.judge(entry(2), 49) is None
-    assert tray.judge(entry(1), 50) is None
-    assert tray.judge(entry(2), 50) == Verdict(Cause.CANCELLED, 2)
+    assert tray.judge(entry(2), 49, nothing) is None
+    assert tray.judge(entry(1), 50, nothing) is None
+    assert tray.judge(entry(2), 50, nothing) == Verdict(Cause.CANCELLED, 2)
 
 
 @pytest.mark.parametrize(("timeout", "every"), [(None, 0.5), (300.0, 0.5), (0.4, 0.1), (0.001, 0.02)])
