@@ -1,10 +1,6 @@
 """run_node: a node in this process, from its supervision tree to its last child's end.
 
-Node (one_for_one)
-├── Console              only on a terminal: prints what ended
-├── Queue tree           queue server (core, store, socket; the node leads), pruner, reader
-├── Undertaker           for the first minute: what earlier incarnations left
-└── Pool tree            warden, workers with their children, the pool that feeds them
+The tree is drawn in docs/architecture.md; `_start` builds it.
 """
 
 from __future__ import annotations
