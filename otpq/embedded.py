@@ -37,8 +37,8 @@ PARENT_FD: Final = "OTPQ_PARENT_FD"
 _BOOT: Final = "import sys; sys.path.append(sys.argv.pop(1)); from otpq.cli import main; main()"
 """As `python -m otpq`, also where otpq is on this program's path alone. Appended, so that it hides nothing."""
 
-_KILL_MARGIN: Final = 5.0
-"""Seconds after its grace that a draining node has to end by itself."""
+_MARGIN: Final = 10.0
+"""Seconds that a node has to end when no task has any left. One that is told to end at once takes five at the most."""
 
 _OUTPUT_LINES: Final = 100
 
@@ -177,19 +177,25 @@ class Node:
         """End the node and return its exit code: running tasks may end first, the others are handed back. Twice is fine.
 
         Args:
-            grace: Seconds after which its processes are killed if it has not ended; else those of `start`, and some more. A
-                killed node loses no task: the store has them all.
+            grace: Seconds that running tasks have to end; else those of `start`, which are the most. What runs then is ended
+                and handed back too, and charged no attempt. A node that does not even end after that is killed.
         """
         self._release()
-        if self.running:
-            self._process.send_signal(signal.SIGTERM)
         try:
-            # The lifeline stays until then: its end would be a second order, and a second order means at once.
-            exit_code = self._process.wait(self._grace + _KILL_MARGIN if grace is None else grace)
+            # The lifeline stays until the end: its own would be one more order.
+            exit_code = self._end_within(self._grace + _MARGIN if grace is None else grace)
         except subprocess.TimeoutExpired:
-            return self.kill()
+            try:
+                exit_code = self._end_within(_MARGIN)  # the second order: at once
+            except subprocess.TimeoutExpired:
+                return self.kill()
         self._hang_up()
         return exit_code
+
+    def _end_within(self, seconds: float) -> int:
+        if self.running:
+            self._process.send_signal(signal.SIGTERM)
+        return self._process.wait(seconds)
 
     def kill(self) -> int:
         """End it at once, as a power cut would: SIGKILL. Returns its exit code."""

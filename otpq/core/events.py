@@ -154,8 +154,6 @@ class LimitHandler(msgspec.Struct, kw_only=True):
     request: int
     handler: str
     max_concurrency: int | None
-    durable: bool = True
-    """False for what a file or a decorator says: it counts until something durable is set, and is not stored."""
 
 
 class LimitQueue(msgspec.Struct, kw_only=True):

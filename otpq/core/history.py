@@ -1,4 +1,4 @@
-"""How a row remembers its life, and how it is told: `note` on the way, `history_of` and `view` for those who look.
+"""How a row remembers its life, and how it is told: `note` on the way, `history_of` for those who look.
 
 The columns of a row tell how it began and, once it has succeeded or failed, its last run. All other transitions are packed
 into `TaskRow.history`, so the most frequent life (submitted, run once, succeeded) packs nothing.
@@ -6,19 +6,17 @@ into `TaskRow.history`, so the most frequent life (submitted, run once, succeede
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final
-from uuid import UUID
 
 import msgpack  # msgspec reads one value, not one after the other
 import msgspec
 
-from otpq.task import HistoryEntry, Task, TaskError, TaskState
+from otpq.task import HistoryEntry, TaskState
 
 if TYPE_CHECKING:
     from otpq.core.records import TaskRow
 
-__all__ = ["CANCELLING", "history_of", "keep_last_run", "note", "view"]
+__all__ = ["CANCELLING", "history_of", "keep_last_run", "note", "note_run"]
 
 
 CANCELLING: Final = "cancelling"
@@ -64,42 +62,6 @@ def history_of(row: TaskRow) -> tuple[HistoryEntry, ...]:
     return tuple(_entry(one) for one in [_Note(row.created, None, first or row.state), *notes])
 
 
-def view(row: TaskRow, *, running_since: float | None = None) -> Task:
-    """The task of `row` as users see it.
-
-    Args:
-        row: As it is in the store.
-        running_since: When a child started it, if one has it now: a row alone cannot tell.
-    """
-    payload = msgspec.msgpack.decode(row.payload) if row.payload else [(), {}]
-    is_running = running_since is not None
-    reason = None if row.reason == CANCELLING else row.reason
-    return Task(
-        id=str(UUID(bytes=row.id)),
-        name=row.name,
-        args=tuple(payload[0]),
-        kwargs=payload[1],
-        queue=row.queue,
-        partition=row.partition,
-        priority=row.priority,
-        tags=tuple(tag for tag in row.tags.split(",") if tag),
-        title=row.title,
-        state=TaskState.RUNNING if is_running else TaskState(row.state),
-        reason=reason,
-        attempt=row.attempt + is_running,
-        interruptions=row.interruptions,
-        result=None if row.result is None else msgspec.msgpack.decode(row.result),
-        error=None if row.error is None else TaskError(*msgspec.msgpack.decode(row.error)),
-        parent=None if row.parent is None else str(UUID(bytes=row.parent)),
-        created_at=_time(row.created),
-        due_at=_time(row.due),
-        started_at=_time_or_none(row.started if running_since is None else running_since),
-        finished_at=_time_or_none(row.finished),
-        updated_at=_time(row.updated),
-        history=history_of(row),
-    )
-
-
 def _last_run(row: TaskRow) -> list[_Note]:
     if row.state not in {TaskState.SUCCEEDED, TaskState.FAILED} or row.finished is None:
         return []
@@ -128,11 +90,3 @@ def _entry(one: _Note) -> HistoryEntry:
         worker=worker,
         pid=pid,
     )
-
-
-def _time(seconds: float) -> datetime:
-    return datetime.fromtimestamp(seconds, UTC)
-
-
-def _time_or_none(seconds: float | None) -> datetime | None:
-    return None if seconds is None else _time(seconds)

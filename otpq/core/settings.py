@@ -60,13 +60,10 @@ def pause(state: State, event: Pause) -> None:
 def limit_handler(state: State, event: LimitHandler) -> None:
     """Set how many slots a handler has. What runs goes on; its slots are counted from now on."""
     handler = state.handlers[event.handler]
-    if event.durable:
-        handler.settings = msgspec.structs.replace(
-            handler.settings, max_concurrency=event.max_concurrency, is_limit_set=True
-        )
-        _keep_handler(state, event.handler)
-    else:
-        handler.default_limit = event.max_concurrency
+    handler.settings = msgspec.structs.replace(
+        handler.settings, max_concurrency=event.max_concurrency, is_limit_set=True
+    )
+    _keep_handler(state, event.handler)
     for lease in state.leases.open.values():
         state.take_slots(lease)
     _done(state, event)

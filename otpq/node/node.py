@@ -1,26 +1,24 @@
 """run_node: a node in this process, from its supervision tree to its last child's end.
 
-Node (one_for_one)
-├── Console              only on a terminal: prints what ended
-├── Queue tree           queue server (core, store, socket; the node leads), pruner, reader
-├── Undertaker           for the first minute: what earlier incarnations left
-└── Pool tree            warden, workers with their children, the pool that feeds them
+The tree is drawn in docs/architecture.md; `_start` builds it.
 """
 
 from __future__ import annotations
 
 import gc
 import logging
+import math
 import os
 import signal
 import sys
 import threading
+import time
 from contextlib import contextmanager
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 from otpq.client.address import ADDRESS_FILE
-from otpq.errors import OtpqError, StoreError, UsageError
+from otpq.errors import OtpqError
 from otpq.faults import arm
 from otpq.node.config import BadDirectory
 from otpq.node.console import Console
@@ -47,10 +45,9 @@ from otpq.queue.onlooker import CONSOLE
 from otpq.queue.pruner import Pruner
 from otpq.queue.queue_server import QueueServer
 from otpq.queue.reader import Reader
-from otpq.store.errors import StoreTaken
 from otpq.store.url import open_store, parse_url
-from otpq.wire.cookie import BadCookie, Cookie
-from otpq.wire.listener import AddressTaken, Listener
+from otpq.wire.cookie import Cookie
+from otpq.wire.listener import Listener
 from otpq.worker import tombstone
 from otpq.worker.pool import Pool, PoolConfig, pool_tree
 
@@ -62,27 +59,22 @@ if TYPE_CHECKING:
     from otpq.node.console_lines import Line
     from otpq.otp import Attached
 
-__all__ = ["EXIT_CODES", "run_node"]
+__all__ = ["run_node"]
 
 logger = logging.getLogger("otpq.node")
 
-EXIT_CODES: Final[tuple[tuple[type[BaseException], int], ...]] = (
-    (StoreTaken, 4),
-    (AddressTaken, 4),
-    (BadCookie, 5),
-    (StoreError, 3),
-    (UsageError, 2),
-)
-"""The exit code for an error at the start; the first that fits. Anything else is 1."""
-
 SWITCH_INTERVAL: Final = 0.0005
 """Seconds after which a Python thread lets another run: at the default, 5 ms, a busy one would starve the queue server."""
+
+AT_ONCE: Final = 5.0
+"""Seconds that a node which is to end at once has to kill what runs and hand it back: milliseconds, unless a disk hangs."""
 
 YOUNG: Final = 10_000
 """Objects made until the garbage collector looks at them. A step makes thousands, which end with it; at the default, 700,
 looking at them took 4 % of the node's CPU."""
 
-_DRAIN, _END = "drain", "end"
+_POOL: Final = "pool default"
+_DRAIN, _HURRY, _END = "drain", "hurry", "end"
 
 
 def run_node(
@@ -91,7 +83,7 @@ def run_node(
     """Run a node until it is told to end (TERM, INT, the end of its parent); gives its exit code.
 
     The first signal drains: nothing new starts, what runs has `config.grace` seconds, the rest is handed back uncharged. A
-    second one ends at once, and loses nothing.
+    second one takes back the grace. After a third, nobody waits for anything: what ran is charged, and nothing is lost.
 
     Args:
         config: What it is to be.
@@ -140,7 +132,7 @@ def _start(config: NodeConfig, cookie: Cookie, say: Callable[[Sequence[Line]], N
         specs.insert(0, ChildSpec(id="console", start=console, restart="temporary", shutdown=1.0))
     if config.app is not None and config.workers:
         start = partial(_start_pool, config, name, incarnation)
-        specs.append(ChildSpec(id="pool default", start=start, type="supervisor"))
+        specs.append(ChildSpec(id=_POOL, start=start, type="supervisor"))
     # Five restarts in ten seconds: a store or a socket that is broken for a moment is worth some tries, and what does
     # not mend in that time is for the operator, or for whoever restarts the program.
     try:
@@ -221,31 +213,37 @@ def _pool_config(config: NodeConfig, name: str, incarnation: str) -> PoolConfig:
 
 
 def _live(config: NodeConfig, me: Attached, tree: Pid) -> int:
-    drain: threading.Thread | None = None
-    while True:
+    is_draining, until = False, math.inf
+    while time.monotonic() < until:
         try:
-            message = me.receive(timeout=3600.0)
+            message = me.receive(timeout=min(3600.0, until - time.monotonic()))
         except TimeoutError:
             continue
         match message:
             case Exit(pid, reason) if pid is tree:
-                if drain is not None:
+                if is_draining:
                     return 0
                 logger.error("the node gives up: %r", reason)
                 return 1
-            case _ if message == _DRAIN and drain is None:
+            case _ if message == _DRAIN:
                 logger.info("draining: nothing new starts; %s s for what runs", config.grace)
-                drain = threading.Thread(target=_drain, args=(config, me, tree), name="otpq-drain", daemon=True)
-                drain.start()
-            case _ if message in (_DRAIN, _END):
-                logger.warning("ending at once")
+                is_draining = True
+                threading.Thread(target=_drain, args=(config, me, tree), name="otpq-drain", daemon=True).start()
+            case _ if message == _HURRY:
+                logger.warning("ending at once: what runs is handed back")
+                until = time.monotonic() + AT_ONCE
+                if (pool := me.registry.whereis(_POOL)) is not None:
+                    Pool.hurry(pool)
+            case _ if message == _END:
                 return 0
             case _:
                 logger.warning("the node drops %r", message)
+    logger.warning("what runs did not end within %s s; the warden ends it", AT_ONCE)
+    return 0
 
 
 def _drain(config: NodeConfig, me: Attached, tree: Pid) -> None:
-    pool = me.registry.whereis("pool default")
+    pool = me.registry.whereis(_POOL)
     try:
         if pool is not None:
             Pool.drain(pool, config.grace)
@@ -258,7 +256,7 @@ def _drain(config: NodeConfig, me: Attached, tree: Pid) -> None:
 @contextmanager
 def _signals(node: Pid) -> Iterator[None]:
     """TERM and INT, and the end of the parent that gave OTPQ_PARENT_FD, as messages to the node."""
-    told = iter([_DRAIN])
+    told = iter([_DRAIN, _HURRY])
 
     def tell(*_: Any) -> None:
         if is_alive(node):

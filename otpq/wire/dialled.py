@@ -31,7 +31,6 @@ class Cause(StrEnum):
 
     UNRESOLVED = "the host name is unknown"
     REFUSED = "nothing listens there"
-    UNREACHABLE = "the host does not answer"
     COOKIE = "the cookie is refused"
     HANDSHAKE_CUT = "the other side closed the connection during the handshake"
     """As a node does to a key that is none of its cluster's, and any program does that is being stopped."""

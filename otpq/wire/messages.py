@@ -129,8 +129,6 @@ class Welcome(msgspec.Struct, array_like=True, frozen=True, tag=2):
     incarnation: Text
     epoch: int
     """The term of the queue server; it grows at each of its starts."""
-    max_payload: int = MAX_PAYLOAD
-    """Bytes of the largest payload that the server takes."""
 
 
 class Rejected(msgspec.Struct, array_like=True, frozen=True, tag=3):

@@ -144,6 +144,11 @@ class Pool(GenServer):
         call(pool, _Drain(grace), timeout=grace + _END_MARGIN)
 
     @staticmethod
+    def hurry(pool: Server) -> None:
+        """End at once what runs, as at the end of a drain's grace; whoever waits for the drain hears when it is over."""
+        cast(pool, End())
+
+    @staticmethod
     def status(pool: Server) -> dict[str, Any]:
         """What the pool is and does.
 
@@ -185,6 +190,9 @@ class Pool(GenServer):
                 self._seat(slot, pid)
             case ChildReady() | ChildGone():
                 self._note_child(said)
+            case End():
+                self._close()
+                self._order_all(said)
             case tuple():
                 for effect in said:
                     self._obey(effect)
@@ -389,11 +397,15 @@ class Pool(GenServer):
     def _drain(self, grace: float, caller: Caller) -> None:
         if self._drainers is None:
             self._drainers = []
+            self._close()
+            send_after(grace, self.pid, _Timer.GRACE_OVER)
+        self._drainers.append(caller)
+
+    def _close(self) -> None:
+        if not self._desk.is_closed:
             self._desk.is_closed = True
             self._tell(SessionClosed(session=self._config.session))
             self._order_all(Finish())
-            send_after(grace, self.pid, _Timer.GRACE_OVER)
-        self._drainers.append(caller)
 
     def _end_drain(self) -> None:
         """Answer those who wait for the drain, if it is over."""

@@ -16,8 +16,9 @@ if TYPE_CHECKING:
 LONG = 60.0
 
 PROGRAM = """
-import os, sys
+import os, sys, time
 import otpq
+import otpq.embedded
 
 app = otpq.App()
 
@@ -25,13 +26,23 @@ app = otpq.App()
 def add(a, b):
     return a + b
 
+@app.task
+def wait(name):
+    open(name + ".begun", "w").close()
+    while not os.path.exists(name):
+        time.sleep(0.01)
+    return name
+
 if __name__ == "__main__":
     {body}
 """
 
 
 def program(stage: Stage, body: str) -> Path:
-    file = stage.home / "shop.py"
+    shop = (
+        f"shop{stage.name.partition('@')[0]}"  # tests run side by side, and the node is named after the program's file
+    )
+    file = stage.home / f"{shop}.py"
     file.write_text(PROGRAM.format(body=body.replace("\n", "\n    ")))
     return file
 
@@ -47,7 +58,7 @@ def is_alive(pid: int) -> bool:
 def test_a_program_of_one_file_runs_its_tasks(stage: Stage) -> None:
     file = program(stage, "with otpq.start(app, workers=1) as node:\n    print(node.name, add.submit(1, 2).get(60))")
     said = stage.python(file)
-    assert (said.returncode, said.stdout) == (0, "shop@127.0.0.1 3\n"), said.stderr
+    assert (said.returncode, said.stdout) == (0, f"{file.stem}@127.0.0.1 3\n"), said.stderr
 
 
 def test_a_program_of_one_file_without_a_guard_runs_too(stage: Stage) -> None:
@@ -62,6 +73,40 @@ def test_a_program_that_ends_without_stopping_its_node_leaves_none_behind(stage:
     said = stage.python(file)
     pid, running = said.stdout.split()
     assert running == "True"
+    assert not is_alive(int(pid))
+
+
+def test_what_runs_when_the_grace_of_a_stop_is_over_is_handed_back_uncharged(stage: Stage) -> None:
+    body = (
+        "node = otpq.start(app, workers=1, grace=1000)\n"
+        "id = wait.options(retries=0).submit('gate').id\n"
+        "while not os.path.exists('gate.begun'): time.sleep(0.01)\n"
+        "print(node.stop(grace=0.1))\n"
+        "open('gate', 'w').close()\n"
+        "with otpq.start(app, workers=1) as node:\n"
+        "    print(node.client.handle(id).get(60), app.get_task_status(id).attempt, node.stats()['charges'])"
+    )
+    said = stage.python(program(stage, body))
+    assert said.stdout == "0\ngate 1 0\n", said.stderr
+
+
+def test_a_node_that_hears_no_order_is_killed(stage: Stage) -> None:
+    body = (
+        "otpq.embedded._MARGIN = 0.1\n"
+        "node = otpq.start(app, workers=1)\n"
+        f"os.kill(node.pid, {int(signal.SIGSTOP)})\n"
+        "print(node.stop(grace=0.1), node.running)"
+    )
+    said = stage.python(program(stage, body))
+    assert said.stdout == f"-{int(signal.SIGKILL)} False\n", said.stderr
+
+
+def test_start_task_workers_runs_the_apps_tasks_until_the_program_ends(stage: Stage) -> None:
+    body = "node = app.start_task_workers()\nprint(node.pid, app.create_task(wait.name, 'here').get(60))"
+    (stage.home / "here").touch()
+    said = stage.python(program(stage, body))
+    pid, result = said.stdout.split()
+    assert result == "here", said.stderr
     assert not is_alive(int(pid))
 
 

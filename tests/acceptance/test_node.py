@@ -193,6 +193,27 @@ def test_term_lets_what_runs_end_and_hands_the_rest_back(stage: Stage) -> None:
     assert (handed_back.result, handed_back.attempt) == (3, 1)
 
 
+def test_a_second_term_ends_at_once_and_charges_nobody(stage: Stage) -> None:
+    node = stage.node("--workers", "2", "--grace", "1000")
+    with stage.connect() as client:
+        once = client.submit(Call("wait_for", ("gate",), retries=0))
+        again = client.submit_task("wait_for", "other")
+        waiting = client.submit_many([Call("add", (n, 1)) for n in range(5)])
+        wait_until(lambda: all((stage.home / f"{name}.begun").exists() for name in ("gate", "other")))
+        node.process.send_signal(signal.SIGTERM)
+        wait_until(lambda: any("draining" in line for line in node.err))
+        node.process.send_signal(signal.SIGTERM)
+        assert node.wait() == 0
+
+        (stage.home / "gate").touch()
+        (stage.home / "other").touch()
+        stage.node()
+        tasks = client.wait([once, again, *waiting], LONG)
+        assert client.stats()["charges"] == 0
+    assert [task.result for task in tasks] == ["gate", "other", 1, 2, 3, 4, 5]
+    assert {(task.attempt, task.interruptions) for task in tasks} == {(1, 0)}
+
+
 def test_a_killed_node_loses_nothing(stage: Stage) -> None:
     node = stage.node()
     with stage.connect() as client:

@@ -3,22 +3,22 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Any, Protocol
 
 import pytest
 
-from otpq.core.records import TaskRow
 from otpq.store.check import check
 from otpq.store.sqlite import SqliteStore
 from otpq.store.sqlite_place import FilePlace, MemoryPlace
+from tests.integration.store.rows import make_row
 
 if TYPE_CHECKING:
-    from otpq.store.protocol import Store
+    from collections.abc import Callable, Iterator
 
-MakeRow: TypeAlias = Callable[..., TaskRow]
+    from otpq.core.records import TaskRow
+    from otpq.store.protocol import Store
 
 
 class Data(Protocol):
@@ -105,25 +105,5 @@ def store(data: Data) -> Iterator[Store]:
 
 
 @pytest.fixture
-def row() -> MakeRow:
-    """A queued task with all that must be there; keywords change it."""
-
-    def make(seq: int, **columns: Any) -> TaskRow:
-        required: dict[str, Any] = {
-            "seq": seq,
-            "id": seq.to_bytes(16, "big"),
-            "name": "mail",
-            "queue": "default",
-            "partition": "",
-            "priority": 5,
-            "state": "queued",
-            "due": 1000.0 + seq,
-            "expires": None,
-            "created": 1000.0 + seq,
-            "updated": 1000.0 + seq,
-            "options": b"\x80",
-            "payload": b"\x92\x90\x80",
-        }
-        return TaskRow(**required | columns)
-
-    return make
+def row() -> Callable[..., TaskRow]:
+    return make_row

@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
+from benchmarks import core as benchmark
 from otpq.core import effects as ef
 from otpq.core import events as ev
 from otpq.core.core import QueueCore
@@ -211,3 +212,8 @@ def test_a_queue_is_served_in_the_documented_order(
             played.ask()
             assert played.given == expected
     assert len(played.given) == played.seq
+
+
+def test_many_tasks_of_many_partitions_leave_in_the_order_of_a_sorted_list() -> None:
+    """By default `benchmarks/core.py` does this with a million in 100,000; it ends the program if the order is wrong."""
+    benchmark.partitions(30_000, 3_000)

@@ -189,24 +189,13 @@ def test_a_batch_takes_one_slot_in_a_process_and_several_in_threads(queue: Drive
     assert queue.core.slots()["f"] == (2, 4)
 
 
-def test_a_limit_survives_a_restart_and_one_from_a_file_does_not(queue: Driver) -> None:
-    queue.step(
-        ev.LimitHandler(client="c", request=1, handler="f", max_concurrency=1),
-        ev.LimitHandler(client="c", request=1, handler="g", max_concurrency=1, durable=False),
-    )
+def test_a_limit_survives_a_restart(queue: Driver) -> None:
+    queue.step(ev.LimitHandler(client="c", request=1, handler="f", max_concurrency=1))
     queue.crash()
     queue.submit(2, "f")
     queue.submit(2, "g")
     queue.open()
     assert ids_of(queue.ask(4)) == [1, 3, 4]
-
-
-def test_what_was_set_goes_before_what_a_file_says(queue: Driver) -> None:
-    queue.step(
-        ev.LimitHandler(client="c", request=1, handler="f", max_concurrency=None),
-        ev.LimitHandler(client="c", request=1, handler="f", max_concurrency=1, durable=False),
-    )
-    assert queue.core.slots()["f"] == (0, None)
 
 
 def test_a_paused_queue_holds_nothing_and_survives_a_restart(queue: Driver) -> None:

@@ -10,7 +10,7 @@ import pytest
 from otpq.core import core as core_module
 from otpq.core import events as ev
 from otpq.core.core import QueueCore
-from otpq.core.history import history_of, view
+from otpq.core.history import history_of
 from otpq.core.records import Loaded, Recovered
 from otpq.core.state import Config
 from otpq.errors import InvalidTransition, InvariantBroken
@@ -112,15 +112,6 @@ def test_a_history_tells_all_runs(queue: Driver) -> None:
         ("queued", "running", 2),
         ("running", "succeeded", 2),
     ]
-    task = view(queue.row(id))
-    assert (task.state, task.attempt) == (TaskState.SUCCEEDED, 2)
-
-
-def test_a_view_is_what_users_see(queue: Driver) -> None:
-    (id,) = queue.submit(1, payload=b"\x92\x91\x01\x81\xa1k\x02", tags=",a,b,", priority=8)
-    task = view(queue.row(id))
-    assert (task.args, task.kwargs, task.tags, task.priority) == ((1,), {"k": 2}, ("a", "b"), 8)
-    assert view(queue.row(id), running_since=1_000.5).state is TaskState.RUNNING
 
 
 def test_a_tape_played_again_gives_the_same(queue: Driver, queue_with: Callable[..., Driver]) -> None:
