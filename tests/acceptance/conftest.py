@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import os
+import secrets
 import signal
+import socket
 import subprocess
 import sys
 import threading
-import zlib
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
 from otpq.client.client import connect
+from otpq.wire.node_name import default_port
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -35,7 +37,8 @@ class Stage:
         self.environment = {**os.environ, "HOME": str(home), "PYTHONPATH": str(ROOT), "JOBS_PLACE": str(home)}
         self.environment.pop("OTPQ_COOKIE_FILE", None)
         self.environment.pop("OTPQ_NODE", None)
-        self.name = f"n{zlib.crc32(str(home).encode())}@127.0.0.1"  # tests run side by side, and a name is a port
+        self.plain, self._port = reserve()
+        self.name = f"{self.plain}@127.0.0.1"
         self.store = home / ".otpq" / self.name / "store.db"
         self._nodes: list[RunningNode] = []
 
@@ -94,6 +97,25 @@ class Stage:
     def close(self) -> None:
         for node in self._nodes:
             node.kill()
+        self._port.close()
+
+
+def reserve() -> tuple[str, socket.socket]:
+    """A node's name before its '@', and what keeps other tests, of other suites too, from it: a name is a port.
+
+    The socket is bound where nobody was, and so turns the next test away. It does not listen, and lets who asks for it use
+    the address too; so a node of that name can listen there, again and again.
+    """
+    while True:
+        name = f"n{secrets.token_hex(4)}"
+        held = socket.socket()
+        try:
+            held.bind(("127.0.0.1", default_port(name)))
+        except OSError:
+            held.close()
+            continue
+        held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # not before: it would share with another test
+        return name, held
 
 
 class RunningNode:

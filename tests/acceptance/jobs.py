@@ -74,6 +74,14 @@ def marked(number: int, seconds: float) -> int:
     return number
 
 
+@app.task(name="marked_after")
+def marked_after(gate: str, number: int, seconds: float) -> int:
+    """The same, as soon as the file is there."""
+    while not place.joinpath(gate).exists():
+        time.sleep(0.002)
+    return marked(number, seconds)
+
+
 @app.task(name="die")
 def die() -> None:
     """Take the child along."""

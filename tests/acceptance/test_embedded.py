@@ -39,10 +39,7 @@ if __name__ == "__main__":
 
 
 def program(stage: Stage, body: str) -> Path:
-    shop = (
-        f"shop{stage.name.partition('@')[0]}"  # tests run side by side, and the node is named after the program's file
-    )
-    file = stage.home / f"{shop}.py"
+    file = stage.home / f"{stage.plain}.py"  # its name is the node's, and so a port
     file.write_text(PROGRAM.format(body=body.replace("\n", "\n    ")))
     return file
 
@@ -58,7 +55,7 @@ def is_alive(pid: int) -> bool:
 def test_a_program_of_one_file_runs_its_tasks(stage: Stage) -> None:
     file = program(stage, "with otpq.start(app, workers=1) as node:\n    print(node.name, add.submit(1, 2).get(60))")
     said = stage.python(file)
-    assert (said.returncode, said.stdout) == (0, f"{file.stem}@127.0.0.1 3\n"), said.stderr
+    assert (said.returncode, said.stdout) == (0, f"{stage.name} 3\n"), said.stderr
 
 
 def test_a_program_of_one_file_without_a_guard_runs_too(stage: Stage) -> None:
@@ -133,9 +130,10 @@ def test_a_node_that_cannot_start_says_why(stage: Stage) -> None:
 
 
 def test_the_demo_kills_and_loses_nothing(stage: Stage) -> None:
+    stage.environment["TMPDIR"] = str(stage.home)
     said = stage.otpq("demo")
     assert said.returncode == 0, said.stderr
     assert "equal to the plain loop: yes" in said.stdout
     assert "the node, process" in said.stdout
     left = subprocess.run(["ps", "-eo", "args"], capture_output=True, text=True, check=True).stdout  # noqa: S607
-    assert "otpq-demo-" not in left
+    assert str(stage.home / "otpq-demo-") not in left

@@ -1,4 +1,4 @@
-"""The README's programs, run as they stand."""
+"""The README's programs, run as they stand, but for the app's name: it is the node's, and so a port."""
 
 from __future__ import annotations
 
@@ -19,6 +19,6 @@ def test_a_program_of_the_readme_prints_what_it_says(stage: Stage, place: int) -
     program = re.findall(r"```python\n(.*?)```", README.read_text(), re.DOTALL)[place]
     said = re.findall(r"print\(.*\)  # (.*)", program)
     file = stage.home / "shop.py"
-    file.write_text(program)
+    file.write_text(program.replace('App("shop")', f'App("{stage.plain}")'))
     ran = stage.python(file)
     assert (ran.returncode, ran.stdout.split()) == (0, said), ran.stderr

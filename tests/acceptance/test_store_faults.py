@@ -54,10 +54,13 @@ def run_through_a_refusing_store(
 ) -> Exception:
     """Hundreds of tasks, and in their middle a store that takes nothing; what the node says meanwhile is the answer."""
     with stage.connect() as client:
-        handles = client.submit_many(Call("marked", (number, 0.004)) for number in range(TASKS))
+        calls = [Call("marked", (number, 0.004)) for number in range(TASKS // 2)]
+        calls += [Call("marked_after", ("refused", number, 0.004)) for number in range(TASKS // 2, TASKS)]
+        handles = client.submit_many(calls)
         wait_until(lambda: (stage.home / "marks").exists() and starts(stage) > 20)
         refuse()
         accepted, error = submit_until_refused(client, kind)
+        (stage.home / "refused").touch()  # the others run now: however long that took, it was in their middle
         code = "store_full" if kind is StoreFull else "store_unavailable"
         health = client.health()
         assert (health["ok"], health["store"], health["why"]) == (False, code, str(error))

@@ -40,6 +40,9 @@ import os, signal, sys, time
 
 def add(a, b): return a + b
 def nap(seconds): time.sleep(seconds)
+def wait_for(path):
+    while not os.path.exists(path):
+        time.sleep(0.002)
 def pid(): return os.getpid()
 def fail(): raise ValueError("no")
 def die(number): os.kill(os.getpid(), number)
@@ -57,16 +60,16 @@ def daemon():
 def note(path, text):
     with open(path, "a") as file:
         file.write(text + "\\n")
-def note_and_nap(path, seconds):
+def note_and_wait(path, gate):
     note(path, str(os.getpid()))
-    time.sleep(seconds)
+    wait_for(gate)
 def close_all():
     os.closerange(3, 64)
 
 from types import SimpleNamespace
 app = SimpleNamespace(tasks={
     each.__name__: SimpleNamespace(handler=each, declaration=b"")
-    for each in (add, nap, pid, fail, die, leave, hang, daemon, note, note_and_nap, close_all)
+    for each in (add, nap, wait_for, pid, fail, die, leave, hang, daemon, note, note_and_wait, close_all)
 })
 from otpq.task import Options
 app.tasks["declared"] = SimpleNamespace(handler=nap, declaration=Options.of(retries=0, timeout=7).pack())

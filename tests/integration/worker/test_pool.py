@@ -6,6 +6,7 @@ import contextlib
 import os
 import random
 import signal
+import threading
 import time
 from typing import TYPE_CHECKING
 
@@ -276,9 +277,12 @@ def test_a_waiting_task_that_is_cancelled_is_handed_back_and_a_running_one_is_en
 def test_a_task_that_ends_within_its_grace_has_its_own_result(tmp_path: Path) -> None:
     with staged(tmp_path, size=1, batch=1) as stage:
         stage.wait_ready()
-        seq = stage.give("nap", 0.3)
+        gate = tmp_path / "gate"
+        seq = stage.give("wait_for", str(gate))
         child = stage.until_running(seq)["child"]
         stage.tell(CancelRunning(session=session(stage), lease=stage.until_given(seq), seq=seq, grace=30))
+        stage.until(lambda: stage.seen(Cancelling))
+        gate.touch()
         assert isinstance(stage.result(seq), Succeeded)
         assert stage.children() == [child]
 
@@ -335,13 +339,15 @@ def test_results_that_were_not_committed_are_said_again_to_who_forgot_them(tmp_p
 def test_a_workers_crash_kills_its_child_and_interrupts_what_ran(tmp_path: Path) -> None:
     with staged(tmp_path, size=1, batch=2) as stage:
         stage.wait_ready()
-        first = stage.give("note_and_nap", str(tmp_path / "runs"), 1)
+        gate = tmp_path / "gate"
+        first = stage.give("note_and_wait", str(tmp_path / "runs"), str(gate))
         child = stage.until_running(first)["child"]
         waiting = stage.give("add", 1, 1)
         stage.until_given(waiting)
         worker = next(pid for pid in stage.me.registry.processes() if pid.label == "Worker")
         exit(worker, Kill())
         assert not is_running(child)  # already: its death waited for the child's
+        gate.touch()
         assert isinstance(stage.result(waiting), Succeeded)
         assert isinstance(stage.result(first), Succeeded)
         assert (stage.books.interrupted[first], stage.books.handed_back[waiting]) == (1, 1)
@@ -394,11 +400,20 @@ def test_a_crash_of_the_pool_starts_all_anew(tmp_path: Path) -> None:
 def test_a_drain_lets_what_runs_end_and_hands_back_what_waits(tmp_path: Path) -> None:
     with staged(tmp_path, size=1, batch=3) as stage:
         stage.wait_ready()
-        running = stage.give("nap", 1.0)
+        gate = tmp_path / "gate"
+        running = stage.give("wait_for", str(gate))
         stage.until_running(running)
         waiting = stage.give_many(3, "add", 1, 1)
         stage.until_given(waiting[-1])
+
+        def open_the_gate() -> None:
+            stage.until(lambda: set(stage.books.handed_back) == set(waiting))
+            gate.touch()
+
+        opener = threading.Thread(target=open_the_gate)
+        opener.start()
         Pool.drain(stage.pool, 20)
+        opener.join()
         assert isinstance(stage.books.ended[running], Succeeded)
         assert set(stage.books.handed_back) == set(waiting)
         assert stage.seen(SessionClosed)
@@ -451,17 +466,19 @@ def test_a_stop_without_a_drain_leaves_no_process(tmp_path: Path) -> None:
 def test_running_and_status_tell_what_runs(tmp_path: Path) -> None:
     with staged(tmp_path, size=1, beat=0.1) as stage:
         stage.wait_ready()
-        seq = stage.give("nap", 0.5)
+        gate = tmp_path / "gate"
+        seq = stage.give("wait_for", str(gate))
         worker = stage.until_running(seq)
-        assert worker["task"] == "nap"
+        assert worker["task"] == "wait_for"
         assert worker["child"] == stage.children()[0]
-        assert abs(worker["since"] - time.time()) < 5
+        assert worker["since"] <= time.time()
+        stage.until(lambda: any(fact.workers[0]["task"] == "wait_for" for fact in stage.books.facts if fact.workers))
+        stage.until(lambda: stage.seen(Running))
+        gate.touch()
         stage.result(seq)
         stage.until(lambda: stage.status["workers"][0]["seq"] is None)
         stage.until(lambda: len(stage.seen(Running)) >= 2)
         assert [set(event.seqs) for event in stage.seen(Running)] == [{seq}, set()]
-        facts = [fact.workers[0]["task"] for fact in stage.books.facts if fact.workers]
-        assert "nap" in facts
 
 
 def test_nobody_is_disturbed_by_orders_about_what_is_not_there(tmp_path: Path) -> None:

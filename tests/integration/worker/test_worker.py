@@ -167,13 +167,15 @@ def test_the_death_of_a_child_is_answered_for_and_another_follows(bench: Bench) 
     assert bench.ready() != first
 
 
-def test_what_is_taken_back_is_not_run_and_the_rest_is(bench: Bench) -> None:
+def test_what_is_taken_back_is_not_run_and_the_rest_is(bench: Bench, tmp_path: Path) -> None:
     bench.start()
-    (slow,) = bench.give(1, ("nap", 0.5))
+    gate = tmp_path / "gate"
+    (slow,) = bench.give(1, ("wait_for", str(gate)))
     bench.until_running(slow)
     seqs = bench.give(2, *[("add", 1, 1)] * 4)
     cast(bench.worker, TakeBackJobs((seqs[1], seqs[2], 999)))
     assert bench.answers(seqs[1], seqs[2]) == {seqs[1]: "returned", seqs[2]: "returned"}
+    gate.touch()
     found = bench.answers(slow, seqs[0], seqs[3])
     assert all(isinstance(each, Succeeded) for each in found.values())
 
@@ -232,13 +234,15 @@ def test_a_silent_child_is_replaced_and_nobody_is_charged(bench: Bench, config: 
     assert bench.answers(seq) == {seq: "returned"}
 
 
-def test_finish_lets_what_runs_end_and_starts_no_other_child(bench: Bench) -> None:
+def test_finish_lets_what_runs_end_and_starts_no_other_child(bench: Bench, tmp_path: Path) -> None:
     child = bench.start()
-    (slow,) = bench.give(1, ("nap", 0.3))
+    gate = tmp_path / "gate"
+    (slow,) = bench.give(1, ("wait_for", str(gate)))
     bench.until_running(slow)
     (waiting,) = bench.give(2, ("add", 1, 1))
     cast(bench.worker, Finish())
     assert bench.answers(waiting) == {waiting: "returned"}
+    gate.touch()
     assert isinstance(bench.answers(slow)[slow], Succeeded)
     bench.hear(ChildGone)
     assert bench.hear(ChildGone).is_last
