@@ -8,6 +8,7 @@ of a second. From then on it stays.
 from __future__ import annotations
 
 import logging
+import time
 from typing import TYPE_CHECKING, Any, Final
 
 from otpq.otp import GenServer, cast, self_pid, send
@@ -17,6 +18,8 @@ from otpq.queue.reader_process import ReaderLost, ReaderProcess
 from otpq.queue.turns import Turns
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from otpq.otp import Server
     from otpq.queue.looking import Look, Seen
 
@@ -33,17 +36,21 @@ class Reader(GenServer):
 
     callback_mark = 30.0  # a look waits for the process, which may be slow, and then be given up
 
-    def init(self, url: str, queue_server: Server) -> None:
+    def init(self, url: str, queue_server: Server, clock: Callable[[], float] = time.monotonic) -> None:
         """Say that it is there.
 
         Args:
             url: A store in a file.
             queue_server: Who asks.
+            clock: Seconds, by which the budget of a question is counted.
         """
         self._url = url
         self._queue_server = queue_server
         self._at_work: ReaderProcess | None = None
-        self._turns = Turns()
+        self._clock = clock
+        self._not_looking = 0.0
+        """Seconds that processes took to start and were lost with: no question's fault, and so of no question's budget."""
+        self._turns = Turns(clock=lambda: self._clock() - self._not_looking)
         self.own(self._let_go)
         cast(queue_server, (ReaderUp(self.pid),))
 
@@ -66,6 +73,7 @@ class Reader(GenServer):
         """Have it taken by the process; by another one if that is lost, since a look changes nothing."""
         for _ in range(_TRIES):
             self_pid()  # not any more if it was the killer of this server who let the process go
+            begun, is_new = self._clock(), self._at_work is None
             try:
                 if self._at_work is None:
                     self._at_work = ReaderProcess(self._url)
@@ -73,6 +81,9 @@ class Reader(GenServer):
             except (ReaderLost, OSError) as lost:  # OSError: the system has no room for a process now
                 logger.warning("the reader's process is lost: %s", lost)
                 self._let_go()
+            finally:
+                if is_new or self._at_work is None:
+                    self._not_looking += self._clock() - begun
         raise BadQuery("reader_lost", f"there was no process that reads the store, {_TRIES} times; ask again")
 
     def _let_go(self) -> None:

@@ -156,7 +156,7 @@ def test_a_node_that_is_back_before_its_old_warden_is_done_hears_of_that_later(s
         handle = client.submit(Call("wait_for", ("gate",)))
         while not (stage.home / "gate.begun").exists():
             time.sleep(0.01)
-        wardens = wardens_of(node)
+        wardens, (child,) = wardens_of(node), children_of(node)
         for process in wardens:
             process.send_signal(signal.SIGSTOP)
         try:
@@ -167,6 +167,8 @@ def test_a_node_that_is_back_before_its_old_warden_is_done_hears_of_that_later(s
             for process in wardens:
                 with contextlib.suppress(psutil.NoSuchProcess):  # the first to go on may have ended the other
                     process.send_signal(signal.SIGCONT)
+        while is_at_work(child):  # a run that ended before its warden came to it would be charged to nobody
+            time.sleep(0.01)
         (stage.home / "gate").touch()
         (task,) = client.wait([handle], timeout=LONG)
     # Had its lease come to its term, nobody could have said what had been started: an interruption, and no charge.

@@ -20,6 +20,7 @@ from otpq.client.questions import Selector
 from otpq.core import effects as ef
 from otpq.otp import Kill, exit, is_alive, state, stop
 from otpq.queue.looking import Look, list_tasks, look
+from otpq.queue.reader import Reader
 from otpq.queue.reader_process import ReaderLost, ReaderProcess
 from otpq.queue.turns import Turns
 from otpq.store.protocol import Filters
@@ -168,17 +169,44 @@ def test_its_process_is_killed_during_questions_and_each_is_answered(bench: Benc
         killer.start()
         answered = refused = 0
         begun = time.monotonic()
-        while time.monotonic() < begun + 3.0 or answered < 10:
-            try:
-                assert len(list(client.iter_tasks())) == len(ids)
-                answered += 1
-            except QueryFailed as failed:
-                assert failed.code == "reader_lost"  # noqa: PT017 - it may also be answered
-                refused += 1
-        is_over.set()
-        killer.join()
+        try:
+            while time.monotonic() < begun + 3.0 or answered < 10:
+                try:
+                    assert len(list(client.iter_tasks())) == len(ids)
+                    answered += 1
+                except QueryFailed as failed:
+                    assert failed.code == "reader_lost"  # noqa: PT017 - it may also be answered
+                    refused += 1
+        finally:
+            is_over.set()
+            killer.join()
         assert len(client.tasks(limit=10)) == 10
     assert kills
+
+
+def test_the_start_of_a_process_is_not_counted_as_time_that_a_question_takes(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    starts = 0
+
+    class Late(ReaderProcess):
+        def __init__(self, url: str) -> None:
+            nonlocal starts
+            starts += 1
+            super().__init__(url)
+
+    monkeypatch.setattr("otpq.queue.reader.ReaderProcess", Late)
+    stop(bench.server)
+    bench.has_reader = True
+    bench.start()
+    reader = Reader.start(bench.url, "queue_server", lambda: 10.0 * starts, name="reader", registry=bench.me.registry)
+    with bench.connect() as client:
+        fill(client)
+        assert client.tasks(limit=1000)  # several looks
+        process_of(reader).kill()
+        assert client.tasks(limit=1000)
+    assert starts == 2
+    stop(reader)
 
 
 def test_the_loss_of_the_reader_itself_is_an_answer_too(bench: Bench, reader: Pid) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import random
 import signal
@@ -52,7 +51,7 @@ def test_a_thousand_small_tasks_run_once_each(tmp_path: Path) -> None:
             assert ended.result == msgpack.packb(number + 1)
             assert 0 < ended.started <= ended.finished
         assert stage.books.twice == []
-        assert not stage.books.handed_back
+        assert not stage.books.interrupted
         assert len(stage.seen(Results)) < 300
         workers = stage.status["workers"]
         assert sum(worker["done"] for worker in workers) == 1000
@@ -127,11 +126,13 @@ def test_twenty_sigkills_charge_only_what_was_running(tmp_path: Path) -> None:
     with staged(tmp_path, batch=8) as stage:
         stage.wait_ready()
         seqs = stage.give_many(1500, "nap", 0.002)
-        for _ in range(20):
+        killed: set[int] = set()
+        while len(killed) < 20:
             time.sleep(dice.uniform(0.01, 0.12))
-            children = eventually(stage.children)
-            with contextlib.suppress(ProcessLookupError):  # it has just ended: the last round's victim
-                os.kill(dice.choice(children), signal.SIGKILL)
+            # Of a victim the pool hears when its warden does: not the same twice, or on a busy machine few would die.
+            child = dice.choice(eventually(lambda: sorted({*stage.children()} - killed)))
+            os.kill(child, signal.SIGKILL)
+            killed.add(child)
         stage.until(lambda: len(stage.books.ended) == len(seqs), 60)
         assert stage.books.twice == []
         # Interrupted, and so not charged either: tasks that had ended while their answer was still in the child.
@@ -141,7 +142,7 @@ def test_twenty_sigkills_charge_only_what_was_running(tmp_path: Path) -> None:
         for ended in failed:
             assert ended.reason == "crashed"
             assert "SIGKILL" in error_of(ended)[1]
-        assert sum(worker["restarts"] for worker in stage.status["workers"]) >= 15
+        stage.until(lambda: sum(worker["restarts"] for worker in stage.status["workers"]) == len(killed))
 
 
 @pytest.mark.parametrize(
@@ -306,9 +307,9 @@ def test_what_runs_under_a_stale_lease_is_killed_and_nothing_is_said_of_it(tmp_p
 
 
 def test_tasks_run_on_while_there_is_no_queue_server_and_results_come_later(tmp_path: Path) -> None:
-    with staged(tmp_path, batch=5) as stage:
+    with staged(tmp_path, size=1, batch=5) as stage:  # one worker: no other that is idle may be why it hands back
         stage.wait_ready()
-        seqs = stage.give_many(200, "nap", 0.02)
+        seqs = stage.give_many(100, "nap", 0.02)
         for _ in range(3):
             time.sleep(0.2)
             exit(stage.server, Kill())
