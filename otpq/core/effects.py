@@ -24,6 +24,7 @@ __all__ = [
     "Reply",
     "Stale",
     "TakeBack",
+    "Told",
     "UnknownSession",
 ]
 
@@ -141,17 +142,10 @@ class Outcome(msgspec.Struct):
     """These had a run that failed, and will have another; for whoever looks on."""
 
 
-Effect: TypeAlias = (
-    Persist
-    | Accepted
-    | Refused
-    | Reply
-    | Dispatch
-    | Committed
-    | Stale
-    | TakeBack
-    | CancelRunning
-    | UnknownSession
-    | Outcome
+Told: TypeAlias = (
+    Accepted | Refused | Reply | Dispatch | Committed | Stale | TakeBack | CancelRunning | UnknownSession | Outcome
 )
+"""What may be sent once it is durable."""
+
+Effect: TypeAlias = Persist | Told
 """All that can be wanted."""

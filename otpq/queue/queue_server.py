@@ -5,9 +5,9 @@ At each wake-up it takes what has arrived, from clients (bytes) and from pools (
     needs -> load -> step -> commit -> send
 
 What arrived during the commit makes the next step, so one fsync serves as many tasks as came together, and a single task
-waits for no timer. Nothing is sent before the commit. A commit that is refused, or whose fate is unknown, sends nothing:
-the core is thrown away and rebuilt from the store, and meanwhile the server is *degraded*: no dispatch, submissions are
-refused with the cause, pools keep their results, and each second it tries again. Damage is not tried again: it does not mend.
+waits for no timer. Nothing is sent before the commit: `engine.py` decides and commits. A commit that is refused, or whose fate
+is unknown, sends nothing, and the server is *degraded* until the store works again: no dispatch, submissions are refused with
+the cause, pools keep their results.
 """
 
 from __future__ import annotations
@@ -20,24 +20,22 @@ from typing import TYPE_CHECKING, Any, Final
 
 from otpq.core import effects as ef
 from otpq.core import events as ev
-from otpq.core.core import QueueCore
-from otpq.core.records import Changes, Loaded, Needs
-from otpq.core.state import Config
+from otpq.core.records import Needs
 from otpq.errors import StoreError
 from otpq.faults import hit
 from otpq.otp import Call, Cast, Crash, Down, GenServer, NoReply, Ok, Pid, Stop, cast, monitor, reply
 from otpq.queue import queries
 from otpq.queue.answers import ANSWERS, Answers, facts
 from otpq.queue.clients import Clients, session_of
+from otpq.queue.engine import Engine, now
 from otpq.queue.inbox import Arrived, PolledInbox
 from otpq.queue.looking import PATIENCE, look
 from otpq.queue.lookups import LOOK, Lookups
 from otpq.queue.messages import Beat, Beaten, EndedTasks, Holders, OpenPool, PoolFacts, ReaderUp
 from otpq.queue.onlooker import Onlooker
 from otpq.queue.pace import hold
-from otpq.queue.trouble import DAMAGED, Trouble, trouble_of
 from otpq.queue.turns import Answered
-from otpq.store.errors import CommitUnknown, StaleEpoch
+from otpq.store.errors import StaleEpoch
 from otpq.wire import messages as wire
 from otpq.wire.codec import Fault, decode_from_client, encode
 
@@ -46,6 +44,7 @@ if TYPE_CHECKING:
 
     from otpq.otp import Caller, MonitorRef
     from otpq.queue.clients import Submission
+    from otpq.queue.trouble import Trouble
     from otpq.store.protocol import EndedPage, Store
     from otpq.wire.listener import Listener
 
@@ -57,13 +56,6 @@ STEP: Final = 1_000
 """Tasks in one step, about: beyond that a commit takes longer and nothing is gained."""
 PATIENT: Final = frozenset({ev.Results, ev.Demand, ev.Heartbeat, ev.Running})
 """Events that may wait for others. Demand comes with results, and before a worker has nothing left."""
-PROBE: Final = 1.0
-"""Seconds between two tries of a store that refuses."""
-
-
-def now() -> ev.Now:
-    """The time, by both clocks of the core."""
-    return ev.Now(time.time(), time.clock_gettime(time.CLOCK_BOOTTIME))
 
 
 class QueueServer(GenServer):
@@ -98,42 +90,38 @@ class QueueServer(GenServer):
             has_reader: Whether a `Reader` will look into the store for it; else it does so itself, a little at a time.
             lease: Seconds that a node's leases last after its last heartbeat, as the node counts them.
         """
-        self._lease = lease
         self._node, self._incarnation = node, incarnation
         self._store = open_store()
         self.own(self._store.close)
-        self._epoch = self._store.open()
+        epoch = self._store.open()
         self._reading = self._store.reading(patience=PATIENCE)
         self.own(self._reading.close)
         self._listener = listen()
         self._inbox.attend(self._listener)
         self.own(self._inbox.close)
-        self._clients = Clients(node, incarnation, self._epoch)
+        self._clients = Clients(node, incarnation, epoch)
         self._onlooker = Onlooker(self.registry)
         self._pools: dict[str, Pid] = {}
         self._sessions: dict[Any, str] = {}
         self._queue: deque[ev.Event] = deque(lost)
-        self._degraded: Trouble | None = None
-        self._probe_at = 0.0
         self._stepped_at = 0.0
-        self._commits = 0
         self._faults = dict.fromkeys(("oversized", "garbage", "invalid", "unknown_session"), 0)
         self._answers = Answers(
             node=node,
             incarnation=incarnation,
-            epoch=self._epoch,
+            epoch=epoch,
             store=self._store,
             reading=self._reading,
             clients=self._clients,
             lookups=Lookups(None if has_reader else partial(look, self._reading)),
-            core=lambda: self._core,
-            degraded=lambda: self._degraded,
+            core=lambda: self._engine.core,
+            degraded=lambda: self._engine.trouble,
             ask=self._ask,
             counters=self._counters,
             registry=self.registry,
             pools=self._pools,
         )
-        self._make_core()
+        self._engine = Engine(self._store, epoch, lease)
         return None
 
     # --- waking up ---------------------------------------------------------------------------------------------------
@@ -202,7 +190,7 @@ class QueueServer(GenServer):
                 logger.warning("%r drops %r", self.pid, request)
 
     def _read(self, request: EndedTasks | Holders) -> EndedPage | frozenset[str] | None:
-        if self._degraded is not None:
+        if self._engine.trouble is not None:
             return None
         try:
             if isinstance(request, Holders):
@@ -232,21 +220,20 @@ class QueueServer(GenServer):
     # --- the step ----------------------------------------------------------------------------------------------------
 
     def _go_on(self) -> NoReply | Stop:
+        engine = self._engine
         try:
-            if self._degraded is not None and not self._recovers():
-                return NoReply(max(0.0, self._probe_at - time.monotonic()))
+            if engine.trouble is not None and not self._recovers():
+                return NoReply(engine.until_probe)
             patience = self._patience()
             if patience > 0:
                 return NoReply(patience)
             self._step()
-            while self._queue and self._degraded is None:
+            while self._queue and engine.trouble is None:
                 self._step()
             self._stepped_at = time.monotonic()
         except StaleEpoch as stale:
             return Stop(Crash(stale))
-        if self._degraded is not None:
-            return NoReply(PROBE)
-        return NoReply(min(self._core.wake(now()), 3600.0))
+        return NoReply(engine.until_probe if engine.trouble is not None else min(engine.core.wake(now()), 3600.0))
 
     def _patience(self) -> float:
         """Seconds that what has arrived may wait for more (`pace.py`); 0 or less: it may not."""
@@ -258,20 +245,18 @@ class QueueServer(GenServer):
                 arrived[event.lease] += len(event.results)
         if not arrived:
             return 0.0
-        return self._stepped_at + hold(self._core.next_result(arrived)) - time.monotonic()
+        return self._stepped_at + hold(self._engine.core.next_result(arrived)) - time.monotonic()
 
     def _step(self) -> None:
         events = self._some_events()
-        time_ = now()
         try:
-            needs = self._core.needs(time_, events)
-            loaded = self._store.load(needs) if needs else Loaded()
-            effects = self._core.step(time_, events, loaded)
-            self._carry_out(effects)
+            effects = self._engine.step(events)
         except StaleEpoch:
             raise
-        except StoreError as failed:
-            self._degrade(failed, events)
+        except StoreError:
+            self._degrade(events)
+        else:
+            self._send(effects)
 
     def _some_events(self) -> list[ev.Event]:
         events: list[ev.Event] = []
@@ -284,17 +269,15 @@ class QueueServer(GenServer):
                 weight += len(event.results)
         return events
 
-    def _carry_out(self, effects: list[ef.Effect]) -> None:
-        """In their order: the commit, what clients hear, what pools hear, what a console hears.
+    def _send(self, effects: list[ef.Told]) -> None:
+        """Send what follows from a commit, in its order: what clients hear, what pools hear, what a console hears.
 
         A pool that wakes up takes the interpreter from us, and a client who waits would wait for that too.
         """
-        to_pools: dict[str, list[ef.Effect]] = {}
+        to_pools: dict[str, list[ef.Told]] = {}
         outcome: ef.Outcome | None = None
         for effect in effects:
             match effect:
-                case ef.Persist(changes):
-                    self._persist(changes)
                 case ef.Accepted():
                     self._send_accepted(effect)
                 case ef.Outcome(tasks):
@@ -312,20 +295,7 @@ class QueueServer(GenServer):
         if outcome is not None:
             self._onlooker.tell(outcome)
 
-    def _persist(self, changes: Changes) -> None:
-        hit("commit.before")
-        self._commit(changes)
-        hit("commit.after")
-        self._commits += 1
-
-    def _commit(self, changes: Changes) -> None:
-        try:
-            self._store.commit(changes)
-        except CommitUnknown as unknown:
-            if not self._was_committed(unknown):
-                raise
-
-    def _tell_pool(self, session: str, effects: list[ef.Effect]) -> None:
+    def _tell_pool(self, session: str, effects: list[ef.Told]) -> None:
         pool = self._pools.get(session)
         if pool is None:
             return
@@ -346,47 +316,24 @@ class QueueServer(GenServer):
 
     # --- a store that refuses ----------------------------------------------------------------------------------------
 
-    def _make_core(self) -> None:
-        self._core = QueueCore(self._store.recover(), Config(epoch=self._epoch, lease=self._lease))
-
-    def _was_committed(self, failed: CommitUnknown) -> bool:
-        try:
-            return self._store.last_commit() >= failed.number
-        except StoreError:
-            return False
-
-    def _degrade(self, failed: StoreError, events: Sequence[ev.Event]) -> None:
-        """Send nothing of the step; refuse what can be refused; forget the core."""
-        trouble = self._degraded = trouble_of(failed)
-        logger.error("no dispatch, no submissions: %s", trouble.words)
-        self._probe_at = time.monotonic() + PROBE
+    def _degrade(self, events: Sequence[ev.Event]) -> None:
+        """Send nothing of the step; refuse what can be refused."""
+        trouble = self._engine.trouble
+        assert trouble is not None  # noqa: S101 - it has just come
         self._clients.outbox = []
-        self._refuse((event for event in [*events, *self._queue] if isinstance(event, ev.Submit)), trouble)
+        lost = [*events, *self._queue]
+        self._queue.clear()
+        self._refuse((event for event in lost if isinstance(event, ev.Submit)), trouble)
         # Results come again from the pools when they are asked to open anew; requests fail now.
-        for event in [*events, *self._queue]:
+        for event in lost:
             if isinstance(event, ev.Cancel | ev.Retry | ev.Delete | ev.Pause):
                 self._answers.fail(session_of(event.client), event.request, *trouble)
-        self._queue.clear()
         self._answers.core_lost(trouble)
         self._send_outbox()
 
     def _recovers(self) -> bool:
-        if time.monotonic() < self._probe_at:
+        if not self._engine.recovers():
             return False
-        self._probe_at = time.monotonic() + PROBE
-        if self._degraded is not None and self._degraded.code == DAMAGED:
-            return False
-        try:
-            self._store.last_commit()
-            self._make_core()
-            self._store.commit(Changes())
-        except StaleEpoch:
-            raise
-        except StoreError as still:
-            logger.info("the store still refuses: %s", still)
-            return False
-        logger.warning("the store works again")
-        self._degraded = None
         for session, pool in self._pools.items():
             # They open anew, and send their results again: these come first.
             cast(pool, (ef.UnknownSession(session=session),))
@@ -434,8 +381,8 @@ class QueueServer(GenServer):
         self._clients.goodbye(peer)
 
     def _submit(self, submission: Submission) -> None:
-        if self._degraded is not None:
-            self._clients.refuse([submission], *self._degraded)
+        if self._engine.trouble is not None:
+            self._clients.refuse([submission], *self._engine.trouble)
         else:
             self._queue.append(submission.event())
 
@@ -476,7 +423,7 @@ class QueueServer(GenServer):
         self._queue.append(event)
 
     def _counters(self) -> dict[str, Any]:
-        return {"commits": self._commits, "faults": dict(self._faults)}
+        return {"commits": self._engine.commits, "faults": dict(self._faults)}
 
     # --- effects -----------------------------------------------------------------------------------------------------
 

@@ -201,7 +201,7 @@ def test_a_store_that_refuses_degrades_the_node_until_it_works_again(
 
 
 def test_damage_is_not_tried_again(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("otpq.queue.queue_server.PROBE", 0.01)
+    monkeypatch.setattr("otpq.queue.engine.PROBE", 0.01)
     stop(bench.server)
     make, stores = bench.open_store, list[Refusing]()
     bench.open_store = lambda: stores.append(Refusing(make())) or stores[-1]  # type: ignore[func-returns-value]
