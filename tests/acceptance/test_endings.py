@@ -10,6 +10,7 @@ import pytest
 import otpq
 from otpq.client.calls import Call
 from otpq.task import TaskState
+from tests.acceptance.test_node import wait_until
 
 if TYPE_CHECKING:
     from tests.acceptance.conftest import Stage
@@ -154,8 +155,8 @@ def test_a_soft_timeout_that_is_not_caught_fails_the_attempt_and_the_child_lives
     task = handle.task()
     assert (task.reason, task.attempt) == ("timeout", 1)
     assert client.submit(Call("slow", ("tidy",))).get(LONG) == "tidied"
-    (worker,) = client.workers()
-    assert worker["restarts"] == 0
+    wait_until(lambda: [worker["done"] for worker in client.workers()] == [2])  # the pool tells of them once a second
+    assert [worker["restarts"] for worker in client.workers()] == [0]
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="the memory of a child is read from /proc")
