@@ -33,7 +33,7 @@ __all__ = ["Convert", "ProcessExecutor"]
 Convert: TypeAlias = "Callable[[Definition, list[Any], dict[str, Any]], tuple[Sequence[Any], dict[str, Any]]]"
 """Makes of plain arguments those that the handler's annotations ask for; raises `BadArgument` where they do not fit."""
 
-_QUICK = 0.010
+_QUICK = 0.0005
 """Seconds. Results are held back only behind tasks of handlers whose latest run was shorter, so that they are not late."""
 
 
