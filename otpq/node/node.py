@@ -71,7 +71,7 @@ AT_ONCE: Final = 5.0
 
 YOUNG: Final = 10_000
 """Objects made until the garbage collector looks at them. A step makes thousands, which end with it; at the default, 700,
-looking at them took 4 % of the node's CPU."""
+looking at them took 3 % of the node's CPU."""
 
 _POOL: Final = "pool default"
 _DRAIN, _HURRY, _END = "drain", "hurry", "end"

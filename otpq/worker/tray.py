@@ -41,7 +41,7 @@ _pack: Final = msgspec.msgpack.Encoder().encode
 
 _DEFAULT_LOOK: Final = 0.5
 _MEMORY_LOOK: Final = 0.2
-"""As a timeout: a task whose memory is limited is looked at each 50 ms, in which a program takes some 100 MiB at most."""
+"""As a timeout: a task whose memory is limited is looked at each 50 ms. A program can take hundreds of MiB in that time."""
 _CLOSE_LOOK: Final = 0.02
 """Seconds between looks at a child: a quarter of the shortest timeout, within these bounds."""
 

@@ -11,7 +11,7 @@ CREATE TABLE store (
 INSERT INTO store VALUES (1, 0, 0, 1, 1, 0);
 
 -- A line of tasks, under a number. A task's row and the index of what waits have the number alone: the four columns in its
--- place took 1.9 us of 6.3 that a task costs from its insert to its end. A lane stays when its last task has gone.
+-- place took 1.4 us of 6.3 that a task costs from its insert to its end. A lane stays when its last task has gone.
 CREATE TABLE lanes (
     lane INTEGER PRIMARY KEY,
     queue TEXT NOT NULL,
