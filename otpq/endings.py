@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final
 if TYPE_CHECKING:
     from datetime import timedelta
 
-__all__ = ["LONGEST", "Cancel", "Discard", "Ending", "Retry", "Snooze", "SoftTimeout"]
+__all__ = ["LONGEST", "Cancel", "Discard", "Ending", "HandOver", "Retry", "Snooze", "SoftTimeout"]
 
 LONGEST: Final = 100 * 366 * 86_400.0
 """Seconds: 100 years, as for the options of a task."""
@@ -65,6 +65,13 @@ class SoftTimeout(TimeoutError):
     """Raised in a handler when its `soft_timeout` is over (a coroutine is cancelled): put things in order, and end.
 
     What is not caught fails the attempt, with reason `timeout`. At its `timeout` the child is ended, whatever it does.
+    """
+
+
+class HandOver(BaseException):
+    """Raised by `Context.checkpoint` when the child is to end: the run ends here, and another one goes on from the checkpoint.
+
+    No `Exception`, since a handler's `except Exception` is not meant for it. It is not for handlers to raise.
     """
 
 

@@ -19,7 +19,7 @@ import math
 from itertools import islice
 from typing import TYPE_CHECKING, Any, Final
 
-from otpq.core import admission, catalogue, outcomes, pools, requests, settings
+from otpq.core import admission, catalogue, outcomes, pools, requests, settings, telling
 from otpq.core import events as ev
 from otpq.core.clockwork import Clockwork
 from otpq.core.dispatch import dispatch
@@ -54,6 +54,9 @@ _RULES: Final[dict[type, Callable[[State, Any], None]]] = {
     ev.Results: outcomes.results,
     ev.HandedBack: outcomes.handed_back,
     ev.Cancelling: outcomes.cancelling,
+    ev.Progressed: telling.progressed,
+    ev.Checkpointed: telling.checkpointed,
+    ev.Logged: telling.logged,
     ev.Demand: pools.demand,
     ev.Running: pools.running,
     ev.Heartbeat: pools.heartbeat,

@@ -281,6 +281,7 @@ def _grant(state: State, session: Session, batch: Batch) -> None:
         number=number,
         rows=rows,
         packet=batch.packet,
+        alone=batch.is_alone,
         declared=state.handlers.declared_of(batch.counts),
     )
     state.ledger.sends.append(dispatch)

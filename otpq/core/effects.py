@@ -17,6 +17,7 @@ __all__ = [
     "Committed",
     "Dispatch",
     "Effect",
+    "Kept",
     "Outcome",
     "Persist",
     "Refusal",
@@ -90,6 +91,8 @@ class Dispatch(msgspec.Struct, kw_only=True):
     """How many of the tasks are about a millisecond of work: what a child is given at a time, and cannot be taken back."""
     declared: dict[str, bytes] = msgspec.field(default_factory=dict)
     """What is declared of their handlers, as `Options.pack` gives it; those of which nothing is are left out."""
+    alone: bool = False
+    """Whether nothing else may run in the same child meanwhile: the task was interrupted, and is to be judged by itself."""
 
 
 class Committed(msgspec.Struct, kw_only=True):
@@ -98,6 +101,15 @@ class Committed(msgspec.Struct, kw_only=True):
     session: str
     lease: int
     seqs: tuple[int, ...]
+
+
+class Kept(msgspec.Struct, kw_only=True):
+    """The checkpoint is durable."""
+
+    session: str
+    lease: int
+    seq: int
+    number: int
 
 
 class Stale(msgspec.Struct, kw_only=True):
@@ -143,7 +155,17 @@ class Outcome(msgspec.Struct):
 
 
 Told: TypeAlias = (
-    Accepted | Refused | Reply | Dispatch | Committed | Stale | TakeBack | CancelRunning | UnknownSession | Outcome
+    Accepted
+    | Refused
+    | Reply
+    | Dispatch
+    | Committed
+    | Kept
+    | Stale
+    | TakeBack
+    | CancelRunning
+    | UnknownSession
+    | Outcome
 )
 """What may be sent once it is durable."""
 

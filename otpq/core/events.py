@@ -14,19 +14,23 @@ __all__ = [
     "Cancel",
     "Cancelled",
     "Cancelling",
+    "Checkpointed",
     "Delete",
     "Demand",
     "Discarded",
     "Event",
     "Failed",
     "HandedBack",
+    "HandedOver",
     "Heartbeat",
     "LimitHandler",
     "LimitQueue",
+    "Logged",
     "NewTask",
     "NodeLost",
     "Now",
     "Pause",
+    "Progressed",
     "Prune",
     "Result",
     "Results",
@@ -145,6 +149,9 @@ class Pause(msgspec.Struct, kw_only=True):
     handler: str | None = None
     """Either of the two, or both."""
     paused: bool = True
+    by: str = ""
+    """Who wishes it; kept with the pause, as `why`."""
+    why: str = ""
 
 
 class LimitHandler(msgspec.Struct, kw_only=True):
@@ -181,6 +188,12 @@ class SessionOpened(msgspec.Struct, kw_only=True):
     handlers: dict[str, bytes] | None = None
     """The handlers it can run, each with what its app declares of it, as `Options.pack` gives it; None: not known yet, and
     so it is handed nothing."""
+    pool: str = "default"
+    tags: tuple[str, ...] = ()
+    memory: float | None = None
+    """MiB that tasks of the whole node may have reserved at a time, the same from each of its pools; None: no bound."""
+    script_dirs: tuple[str, ...] = ()
+    """Directories of whose scripts it runs any."""
 
 
 class SessionClosed(msgspec.Struct, kw_only=True):
@@ -274,7 +287,16 @@ class Discarded(msgspec.Struct, gc=False, tag=True):
     ran: bytes | None = None
 
 
-Result: TypeAlias = Succeeded | Failed | RetryLater | Snoozed | Cancelled | Discarded
+class HandedOver(msgspec.Struct, gc=False, tag=True):
+    """The handler was asked to end, had kept a checkpoint, and left: the task goes back to its place, uncharged."""
+
+    seq: int
+    started: float
+    finished: float
+    ran: bytes | None = None
+
+
+Result: TypeAlias = Succeeded | Failed | RetryLater | Snoozed | Cancelled | Discarded | HandedOver
 """How one run ended, by what the child or its blackboard says."""
 
 
@@ -300,6 +322,44 @@ class Cancelling(msgspec.Struct, kw_only=True):
     session: str
     lease: int
     seq: int
+
+
+class Progressed(msgspec.Struct, kw_only=True):
+    """How far a running task has come. No answer; one of a task that is not in the lease is dropped."""
+
+    session: str
+    lease: int
+    seq: int
+    fraction: float
+    message: str = ""
+
+
+class Checkpointed(msgspec.Struct, kw_only=True):
+    """What a running task wants to find in its next attempt. Answered by `Kept`, or by `Stale`."""
+
+    session: str
+    lease: int
+    seq: int
+    number: int
+    """The child's, repeated in the answer."""
+    value: bytes
+    """MessagePack that nobody but the child opens."""
+
+
+class Logged(msgspec.Struct, kw_only=True):
+    """Lines of a running task's log. No answer; those of a task that is not in the lease are dropped."""
+
+    session: str
+    lease: int
+    seq: int
+    first: int
+    """The number of the first line, counted from 1 in each run; numbers that are missing are of lines that were dropped."""
+    last: int
+    lines: bytes
+    """MessagePack list of [number, time, stream, level, text, fields], in order."""
+    forget: tuple[int, int] | None = None
+    """Numbers, the first and the last, of lines that are to be forgotten for these: a log is bounded, and keeps its beginning
+    and its end."""
 
 
 # ----------------------------------------------- from the membership, and time
@@ -336,6 +396,9 @@ Event: TypeAlias = (
     | Demand
     | HandedBack
     | Cancelling
+    | Progressed
+    | Checkpointed
+    | Logged
     | Running
     | Heartbeat
     | Cancel

@@ -9,7 +9,7 @@ from otpq.core.records import Changes, Success, TaskUpdate
 
 if TYPE_CHECKING:
     from otpq.core.leases import Lease
-    from otpq.core.records import TaskRow
+    from otpq.core.records import LogChunk, TaskRow
 
 __all__ = ["Ledger"]
 
@@ -26,6 +26,7 @@ class Ledger:
         "inserts",
         "keys",
         "leases",
+        "logs",
         "lost",
         "retried",
         "sends",
@@ -50,6 +51,7 @@ class Ledger:
         self.counts: dict[tuple[str, str], int] = {}
         self.settings: dict[str, bytes | None] = {}
         self.deletes: list[int] = []
+        self.logs: list[LogChunk] = []
         self.ended: list[TaskRow] = []
         self.retried: list[TaskRow] = []
         self.acks: list[Effect] = []
@@ -82,6 +84,7 @@ class Ledger:
             counts={key: difference for key, difference in self.counts.items() if difference},
             deletes=self.deletes,
             settings=self.settings,
+            logs=[chunk for chunk in self.logs if chunk.seq not in self.deletes] if self.logs else self.logs,
         )
         effects: list[Effect] = [Persist(changes)] if changes else []
         effects += self.acks
@@ -107,6 +110,8 @@ def _update(row: TaskRow) -> TaskUpdate:
         row.ran,
         row.history,
         row.expires,
+        row.progress,
+        row.checkpoint,
     )
 
 

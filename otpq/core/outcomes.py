@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, assert_never
 import msgspec
 
 from otpq.core.effects import Committed, Effect, Stale
-from otpq.core.events import Cancelled, Discarded, Failed, RetryLater, Snoozed, Succeeded
+from otpq.core.events import Cancelled, Discarded, Failed, HandedOver, RetryLater, Snoozed, Succeeded
 from otpq.core.history import CANCELLING, note, note_run
 from otpq.core.retries import wait_before_next
 from otpq.core.state import CANCELLED, FAILED, PENDING, QUEUED, RETRYING, RUNNING
@@ -126,13 +126,15 @@ def _succeed(state: State, row: TaskRow, result: Succeeded) -> None:
     row.finished = result.finished
     row.result = result.result
     row.ran = result.ran
-    row.error = None
+    row.error = row.checkpoint = None
     if row.reason is not None:  # it was faster than its cancelling
         row.reason = None
         state.answer_cancel(row, "too_late")
 
 
-def _end_run(state: State, row: TaskRow, result: Failed | RetryLater | Snoozed | Cancelled | Discarded) -> None:
+def _end_run(
+    state: State, row: TaskRow, result: Failed | RetryLater | Snoozed | Cancelled | Discarded | HandedOver
+) -> None:
     row.started, row.finished, row.ran = result.started, result.finished, result.ran
     if row.reason == CANCELLING or isinstance(result, Cancelled):
         row.attempt += 1
@@ -149,6 +151,8 @@ def _end_run(state: State, row: TaskRow, result: Failed | RetryLater | Snoozed |
         case Discarded(error=error):
             row.attempt += 1
             _fail_for_good(state, row, Reason.ERROR.value, error)
+        case HandedOver():
+            _hand_over(state, row)
         case _:
             assert_never(result)
 
@@ -186,6 +190,13 @@ def _fail_for_good(state: State, row: TaskRow, reason: str, error: bytes | None)
 def _snooze(state: State, row: TaskRow, delay: float) -> None:
     note_run(row, row.finished or state.now.wall, PENDING, None, row.attempt + 1)
     _wait(state, row, PENDING, max(0.0, delay))
+
+
+def _hand_over(state: State, row: TaskRow) -> None:
+    note_run(row, row.finished or state.now.wall, QUEUED, "handed over", row.attempt + 1)
+    row.finished = None
+    state.move(row, RUNNING, QUEUED)
+    state.lanes.put(row)
 
 
 def _wait(state: State, row: TaskRow, target: str, seconds: float) -> None:

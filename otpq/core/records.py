@@ -23,6 +23,7 @@ __all__ = [
     "LaneSummary",
     "LeaseRow",
     "Loaded",
+    "LogChunk",
     "Needs",
     "Recovered",
     "Success",
@@ -88,6 +89,10 @@ class TaskRow(msgspec.Struct, gc=False):
     """MessagePack [node, incarnation, worker, pid] of the latest run."""
     history: bytes = b""
     """MessagePack maps, one after the other: the transitions that the columns do not tell (see `task.py`)."""
+    progress: bytes | None = None
+    """MessagePack [fraction, message], as its handler told last."""
+    checkpoint: bytes | None = None
+    """MessagePack of what its handler kept last, for the next attempt. None from its success on."""
 
     @property
     def lane(self) -> LaneId:
@@ -118,10 +123,12 @@ class TaskUpdate(msgspec.Struct, gc=False):
     history: bytes
     expires: float | None = None
     """An operator's retry clears it."""
+    progress: bytes | None = None
+    checkpoint: bytes | None = None
 
 
 class Success(msgspec.Struct, gc=False):
-    """The columns of one task that change when it ends well, as most do. Its error and reason are none from now on."""
+    """The columns of one task that change when it ends well, as most do. Its error, reason and checkpoint are none from then."""
 
     seq: int
     updated: float
@@ -151,6 +158,19 @@ class LeaseRow(msgspec.Struct, frozen=True):
     """Whether the batch is one task that travels alone after an interruption."""
 
 
+class LogChunk(msgspec.Struct, frozen=True):
+    """Some lines of a task's log, of one run: what `Logged` tells, but for the session."""
+
+    seq: int
+    lease: int
+    """The run: leases grow, so the chunks of a task are in order by (lease, first)."""
+    first: int
+    last: int
+    lines: bytes
+    forget: tuple[int, int] | None = None
+    """With this chunk, those of the same run that lie between these two lines are forgotten."""
+
+
 class Changes(msgspec.Struct):
     """What one commit makes durable, all or none."""
 
@@ -167,6 +187,8 @@ class Changes(msgspec.Struct):
     """Seqs of tasks to forget."""
     settings: dict[str, bytes | None] = msgspec.field(default_factory=dict)
     """What operators set (pauses, limits) and apps declare, by name; None removes it. Opaque to a store."""
+    logs: list[LogChunk] = msgspec.field(default_factory=list)
+    """Of tasks that exist, and are not among the deletes."""
 
     def __bool__(self) -> bool:
         """Whether there is anything to commit."""
@@ -178,6 +200,7 @@ class Changes(msgspec.Struct):
             or self.counts
             or self.deletes
             or self.settings
+            or self.logs
         )
 
 

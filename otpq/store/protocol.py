@@ -16,7 +16,7 @@ from otpq.task import TaskState
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from otpq.core.records import Changes, LeaseRow, Loaded, Needs, Recovered
+    from otpq.core.records import Changes, LeaseRow, Loaded, LogChunk, Needs, Recovered
 
 __all__ = ["SCAN", "Counts", "Ended", "EndedPage", "Filters", "Page", "Reading", "Store"]
 
@@ -178,6 +178,16 @@ class Reading(Protocol):
 
     def history(self, id: bytes) -> list[dict[str, Any]] | None:
         """The transitions of a task as the core wrote them, oldest first; None: no such task."""
+        ...
+
+    def log(self, seq: int, *, after: tuple[int, int] = (0, 0), limit: int = 100) -> list[LogChunk]:
+        """Chunks of a task's log, in order, at most `limit`; empty if there are none.
+
+        Args:
+            seq: The task's.
+            after: (lease, line number): what lies behind that line; the first chunk may begin before it.
+            limit: Chunks wanted, 1 or more.
+        """
         ...
 
     def ended(self, before: Mapping[str, float], *, after: int | None = None, scan: int = 10_000) -> EndedPage:

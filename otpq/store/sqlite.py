@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
     from apsw import SQLiteValues
 
-    from otpq.core.records import Changes, LeaseRow, Needs, TaskRow
+    from otpq.core.records import Changes, LeaseRow, LogChunk, Needs, TaskRow
     from otpq.store.errors import RefusedBecause
     from otpq.store.sqlite_place import Place
 
@@ -45,6 +45,8 @@ __all__ = ["SqliteStore"]
 _SQL: Final = load_queries("sqlite")
 _NEW_WIDTH: Final = 14
 _SUCCESS_WIDTH: Final = len(Success.__struct_fields__)
+_LOGGED_RUNS: Final = 8
+"""Runs of a task whose logs are kept."""
 _NO_ROW: Final = "its row about itself is missing"
 
 
@@ -181,6 +183,9 @@ class SqliteStore:
             seqs: list[SQLiteValues] = [(seq,) for seq in changes.deletes]
             self._change_each(db, "delete_task", seqs)
             db.executemany(_SQL["delete_payload"], seqs)
+            db.executemany(_SQL["delete_logs"], seqs)
+        if changes.logs:
+            self._log(db, changes.logs)
         self._put_leases(db, changes.leases)
         self._count(db, changes.counts)
         for name, value in changes.settings.items():
@@ -200,6 +205,15 @@ class SqliteStore:
             db.executemany(_SQL["insert_task"], inserts.others)
         if inserts.payloads:
             db.executemany(_SQL["insert_payload"], inserts.payloads)
+
+    @staticmethod
+    def _log(db: apsw.Connection, chunks: Iterable[LogChunk]) -> None:
+        for chunk in chunks:
+            db.execute(_SQL["put_log"], (chunk.seq, chunk.lease, chunk.first, chunk.last, chunk.lines))
+            if chunk.forget is not None:
+                db.execute(_SQL["forget_lines"], (chunk.seq, chunk.lease, *chunk.forget))
+            if chunk.first == 1:
+                db.execute(_SQL["forget_old_runs"], (chunk.seq, _LOGGED_RUNS))
 
     @staticmethod
     def _put_leases(db: apsw.Connection, leases: Iterable[LeaseRow]) -> None:

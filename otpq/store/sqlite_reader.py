@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
+from otpq.core.records import LogChunk
 from otpq.store.errors import StoreClosed, StoreDamaged
 from otpq.store.history import decode_history
 from otpq.store.protocol import SCAN, Counts, Ended, EndedPage, Filters, Page
@@ -101,6 +102,11 @@ class SqliteReader:
                 except ValueError as error:
                     raise StoreDamaged(self._place.name, f"history of task {id.hex()}: {error}") from error
             return None
+
+    def log(self, seq: int, *, after: tuple[int, int] = (0, 0), limit: int = 100) -> list[LogChunk]:
+        """Chunks of a task's log behind `after` (lease, line number), in order."""
+        with self._moment() as db:
+            return [LogChunk(*row) for row in db.execute(_SQL["logs"], (seq, *after, limit))]
 
     def ended(self, before: Mapping[str, float], *, after: int | None = None, scan: int = 10_000) -> EndedPage:
         """Look at the next `scan` rows, oldest first.

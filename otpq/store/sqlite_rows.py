@@ -20,7 +20,7 @@ INLINE: Final = 2_000
 """Bytes of payload that lie in the task's own row. Above, finishing a task would write them again (measured: equal at
 1,000, half the price at 2,000, a fortieth at 100,000)."""
 
-_UNTOUCHED: Final = (0, 0, None, None, None, None, None, None, b"")
+_UNTOUCHED: Final = (0, 0, None, None, None, None, None, None, b"", None, None)
 """What the table itself gives a task to which nothing has happened."""
 
 _encode: Final = msgspec.msgpack.Encoder().encode
@@ -72,6 +72,8 @@ class Inserts:
                 task.result,
                 task.error,
                 task.history,
+                task.progress,
+                task.checkpoint,
             )
             if tail == _UNTOUCHED:
                 self.new += head

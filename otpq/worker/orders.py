@@ -13,7 +13,7 @@ from otpq.task import Options
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-    from otpq.core.events import Result
+    from otpq.core.events import Checkpointed, Logged, Progressed, Result
     from otpq.core.records import TaskRow
     from otpq.otp import Pid
 
@@ -26,7 +26,9 @@ __all__ = [
     "End",
     "Finish",
     "Job",
+    "KeptCheckpoint",
     "TakeBackJobs",
+    "Told",
     "Welcome",
     "Work",
     "WorkerUp",
@@ -58,7 +60,7 @@ def jobs_of(rows: Iterable[TaskRow], declared: Mapping[str, bytes]) -> list[Job]
     jobs = []
     for row in rows:
         timeout, at_most_once, memory = _limits(declared.get(row.name, b""), row.options)
-        item = (row.seq, row.id, row.name, row.attempt + 1, row.options, row.payload)
+        item = (row.seq, row.id, row.name, row.attempt + 1, row.options, row.payload, row.checkpoint)
         jobs.append(Job(row.seq, row.name, timeout, at_most_once, item, _ITEM_BYTES + len(row.payload), memory))
     return jobs
 
@@ -85,6 +87,8 @@ class Work:
     lease: int
     jobs: list[Job]
     packet: int = 1
+    alone: bool = False
+    """Whether nothing else may be in the child while they are."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,8 +115,16 @@ class DropJobs:
 
 
 @dataclass(frozen=True, slots=True)
+class KeptCheckpoint:
+    """A checkpoint that a job waits for is durable."""
+
+    seq: int
+    number: int
+
+
+@dataclass(frozen=True, slots=True)
 class Finish:
-    """Hand back what the child has not received, let it end the rest, and start no other."""
+    """Hand back what the child has not received, ask the rest to end soon and let it, and start no other child."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,6 +164,14 @@ class ChildGone:
     """Whether no other follows."""
     is_failing: bool = False
     """Whether it ended, or could not be started, before it was ready: the next one may do no better."""
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """What jobs tell while they run, on its way to the queue server: `Progressed`, `Checkpointed`, `Logged`, in order."""
+
+    slot: int
+    events: tuple[Progressed | Checkpointed | Logged, ...]
 
 
 @dataclass(slots=True)  # as `Cast`: one for each frame of a child

@@ -3,8 +3,8 @@
 To the child, one *packet* for each task or millisecond of work (`task_pipe.py` carries it):
 
     packet  = [lease, [item, ...]]                      no item: finish what you have and end
-    item    = [seq, id, name, attempt, options, payload]
-              int, 16 bytes, str, int, bytes (MessagePack map), bytes (MessagePack [args, kwargs])
+    item    = [seq, id, name, attempt, options, payload, checkpoint]
+              int, 16 bytes, str, int, bytes (MessagePack map), bytes (MessagePack [args, kwargs]), bytes or nil
               the options are those that the caller named; under them lies what the child's own app declares
 
 Arguments and options are bytes inside, passed on as they came; only the child opens them.
@@ -17,7 +17,16 @@ On a stream of frames (`frames.py`), first one frame to the child, `Greeting`, t
     result  = [seq, outcome, value, started, finished, delay]
               int, Outcome, bytes, float, float (wall clock; both 0 for what was not run), float or nil (may be left out)
     value   = the packed result (SUCCEEDED), or an error
-    error   = MessagePack [type, message, traceback, [name, ...]] as bytes: the names of its class and of that one's bases
+    error   = MessagePack [type, message, traceback, [name, ...], details] as bytes: the names of its class and of that one's
+              bases; details is a map with more (of a script: exit_code, signal, lines), nil or left out
+    ["progress", lease, seq, fraction, message]
+    ["checkpoint", lease, seq, number, value]           the number is new for each; answered by "kept"
+
+and more frames to it, which it reads when it can:
+
+    ["cancel", lease, seq]                              this task is to end by itself, if it can
+    ["drain"]                                           so is all that runs, with a checkpoint if it keeps one
+    ["kept", seq, number]                               that checkpoint is durable
 
 Values stay packed on their way to the store. New fields go at the end; whoever reads must allow for more than it knows.
 This side of the file imports msgpack alone, as every child does; the node reads the frames with `reports.py`.
@@ -65,6 +74,10 @@ class Outcome(IntEnum):
     """It raised `Cancel`."""
     TIMED_OUT = 8
     """It was told that its soft timeout was over, and did not catch that."""
+    HANDED_OVER = 9
+    """It was asked to end, had kept a checkpoint, and left: to be run again from there, and this run does not count."""
+    OUT_OF_MEMORY = 10
+    """It had a limit of memory, and was refused more."""
 
 
 class Item(NamedTuple):
@@ -76,6 +89,7 @@ class Item(NamedTuple):
     attempt: int
     options: bytes
     payload: bytes
+    checkpoint: bytes | None = None
 
 
 class Packet(NamedTuple):
@@ -95,6 +109,12 @@ class Greeting(NamedTuple):
     path: list[str]
     """What `sys.path` is to be."""
     portable: bool = False
+    executor: str = "process"
+    """process, thread, async or script."""
+    parallel: int = 1
+    """How many tasks it may run at a time, in the slots from `slot` on. Behind them an async child has one for its pulse."""
+    script_dirs: list[str] = []  # noqa: RUF012 - msgpack gives a list, and nobody changes it
+    """Directories of whose scripts it may run any."""
 
     def pack(self) -> bytes:
         """As a map, so that fields can be added."""
@@ -119,7 +139,7 @@ FINISH = pack_packet(0, [])
 def unpack_packet(content: bytes | bytearray | memoryview) -> Packet:
     """The child's reading of a packet."""
     lease, items = msgpack.unpackb(content)
-    return Packet(lease, [Item(*fields[:6]) for fields in items])
+    return Packet(lease, [Item(*fields[:7]) for fields in items])
 
 
 def pack_results(lease: int, results: Iterable[bytes], count: int) -> bytes:

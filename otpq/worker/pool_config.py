@@ -24,6 +24,16 @@ class PoolConfig:
     """`package.module:attribute`, or `/path/of/file.py:attribute`."""
     size: int
     """How many workers, of one child each."""
+    executor: str = "process"
+    """How a child runs tasks: process (one at a time), thread or async (`parallel` at a time), script (programs alone)."""
+    parallel: int = 1
+    """How many tasks a child runs at a time; 1 unless the executor is thread or async."""
+    script_dirs: tuple[str, ...] = ()
+    """Directories of whose scripts its children run any."""
+    recycle_tasks: int | None = 1_000_000
+    """Tasks after which a child is replaced; None: never for that."""
+    recycle_memory: float | None = 1024.0
+    """MiB that a child may have in memory at the end of a task before it is replaced; None: never for that."""
     name: str = "default"
     queues: tuple[str, ...] = ("default",)
     path: tuple[str, ...] = ()
@@ -40,6 +50,11 @@ class PoolConfig:
     """Seconds between two signs of life."""
     lease: float = 30.0
     """Seconds after the sending of the last acknowledged one that children may run."""
+
+    @property
+    def cells(self) -> int:
+        """How many slots of the blackboard each worker has: one a task, and in an async child one for its pulse."""
+        return self.parallel + (self.executor == "async")
 
     @property
     def session(self) -> str:

@@ -7,12 +7,13 @@ from typing import Annotated, TypeAlias
 import msgspec
 from msgspec import Meta
 
+from otpq.context import MAX_CHECKPOINT, MAX_PROGRESS
 from otpq.endings import LONGEST
 from otpq.errors import UsageError
 from otpq.task import Options
 from otpq.worker.packets import Outcome  # noqa: TC001 - msgspec reads the annotations at run time
 
-__all__ = ["Ready", "Refused", "Report", "ReportError", "Result", "Results", "read_report"]
+__all__ = ["Checkpoint", "Progress", "Ready", "Refused", "Report", "ReportError", "Result", "Results", "read_report"]
 
 
 class ReportError(ValueError):
@@ -53,7 +54,25 @@ class Results(msgspec.Struct, frozen=True, array_like=True, tag="results"):
     results: tuple[Result, ...]
 
 
-Report: TypeAlias = Ready | Refused | Results
+class Progress(msgspec.Struct, frozen=True, array_like=True, tag="progress"):
+    """How far a task has come."""
+
+    lease: int
+    seq: int
+    fraction: Annotated[float, Meta(ge=0, le=1)]
+    message: Annotated[str, Meta(max_length=MAX_PROGRESS)] = ""
+
+
+class Checkpoint(msgspec.Struct, frozen=True, array_like=True, tag="checkpoint"):
+    """What a task wants to find in its next attempt; the child waits for the answer."""
+
+    lease: int
+    seq: int
+    number: int
+    value: Annotated[bytes, Meta(max_length=MAX_CHECKPOINT)]
+
+
+Report: TypeAlias = Ready | Refused | Results | Progress | Checkpoint
 
 _decoder: msgspec.msgpack.Decoder[Report] = msgspec.msgpack.Decoder(Report)
 

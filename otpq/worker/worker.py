@@ -37,7 +37,7 @@ from otpq.worker.orders import (
     Work,
     WorkerUp,
 )
-from otpq.worker.reports import Ready, Refused, Results
+from otpq.worker.reports import Checkpoint, Progress, Ready, Refused, Results
 from otpq.worker.tray import Answered, Cause, Tray, Verdict, describe_exit
 from otpq.worker.warden_server import Warden
 
@@ -255,6 +255,8 @@ class Worker(GenServer):
                     self._answer(report.lease, answer)
                 case Ready():
                     self._welcome(report)
+                case Progress() | Checkpoint():
+                    logger.debug("%r hears %r", self.pid, report)
                 case Refused():
                     kind, text, *_ = msgspec.msgpack.decode(report.error)
                     self._error = f"it could not load the app {self._config.app!r}: {kind}: {text}"

@@ -31,9 +31,9 @@ VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?);
 -- name: insert_task
 INSERT INTO tasks (
     seq, id, state, lane, due, expires, created, updated, key, parent, tags, title, options, payload,
-    attempt, interruptions, started, finished, reason, ran, result, error, history
+    attempt, interruptions, started, finished, reason, ran, result, error, history, progress, checkpoint
 )
-VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?);
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?);
 
 -- name: insert_payload
 INSERT INTO payloads (seq, payload) VALUES (?, ?);
@@ -42,7 +42,7 @@ INSERT INTO payloads (seq, payload) VALUES (?, ?);
 UPDATE tasks
 SET
     state = ?2, due = ?3, updated = ?4, attempt = ?5, interruptions = ?6, started = ?7, finished = ?8, result = ?9,
-    error = ?10, reason = ?11, ran = ?12, history = ?13, expires = ?14
+    error = ?10, reason = ?11, ran = ?12, history = ?13, expires = ?14, progress = ?15, checkpoint = ?16
 WHERE seq = ?1;
 
 -- name: succeed
@@ -50,7 +50,7 @@ WHERE seq = ?1;
 UPDATE tasks
 SET
     state = 'succeeded', updated = new.column2, attempt = new.column3, started = new.column4, finished = new.column5,
-    result = new.column6, ran = new.column7, error = NULL, reason = NULL
+    result = new.column6, ran = new.column7, error = NULL, reason = NULL, checkpoint = NULL
 FROM (VALUES (?, ?, ?, ?, ?, ?, ?)) AS new
 WHERE seq = new.column1;
 
@@ -59,6 +59,31 @@ DELETE FROM tasks WHERE seq = ?;
 
 -- name: delete_payload
 DELETE FROM payloads WHERE seq = ?;
+
+-- name: put_log
+INSERT INTO logs (seq, lease, first, last, lines)
+SELECT ?1, ?2, ?3, ?4, ?5 WHERE EXISTS (SELECT 1 FROM tasks WHERE seq = ?1);
+
+-- name: forget_lines
+DELETE FROM logs WHERE seq = ?1 AND lease = ?2 AND first >= ?3 AND last <= ?4;
+
+-- name: forget_old_runs
+-- A task may run any number of times (`Snooze`): the logs of its last few runs are kept.
+DELETE FROM logs
+WHERE seq = ?1 AND lease < (
+    SELECT min(lease) FROM (SELECT DISTINCT lease FROM logs WHERE seq = ?1 ORDER BY lease DESC LIMIT ?2)
+);
+
+-- name: delete_logs
+DELETE FROM logs WHERE seq = ?;
+
+-- name: logs
+SELECT seq, lease, first, last, lines FROM logs
+WHERE seq = ?1 AND lease = ?2 AND last > ?3
+UNION ALL
+SELECT seq, lease, first, last, lines FROM logs
+WHERE seq = ?1 AND lease > ?2
+ORDER BY lease, first LIMIT ?4;
 
 -- name: put_lease
 INSERT OR REPLACE INTO leases (lease, node, incarnation, session, epoch, granted, open, alone)

@@ -74,7 +74,12 @@ class Model:
         for update in changes.updates:
             self.tasks[update.seq] = msgspec.structs.replace(self.tasks[update.seq], **msgspec.structs.asdict(update))
         for success in changes.successes:
-            fields = msgspec.structs.asdict(success) | {"state": "succeeded", "error": None, "reason": None}
+            fields = msgspec.structs.asdict(success) | {
+                "state": "succeeded",
+                "error": None,
+                "reason": None,
+                "checkpoint": None,
+            }
             self.tasks[success.seq] = msgspec.structs.replace(self.tasks[success.seq], **fields)
         for seq in changes.deletes:
             del self.tasks[seq]

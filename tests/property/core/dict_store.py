@@ -69,7 +69,12 @@ class DictStore:
             self.rows[update.seq] = msgspec.structs.replace(self.rows[update.seq], **fields)
         assert not {update.seq for update in changes.updates} & {success.seq for success in changes.successes}
         for success in changes.successes:
-            fields = msgspec.structs.asdict(success) | {"state": "succeeded", "error": None, "reason": None}
+            fields = msgspec.structs.asdict(success) | {
+                "state": "succeeded",
+                "error": None,
+                "reason": None,
+                "checkpoint": None,
+            }
             self.rows[success.seq] = msgspec.structs.replace(self.rows[success.seq], **fields)
         assert len({lease.lease for lease in changes.leases}) == len(changes.leases)
         for lease in changes.leases:
