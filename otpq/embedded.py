@@ -22,7 +22,7 @@ from otpq import program
 from otpq.errors import Unavailable
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
     from types import TracebackType
     from typing import IO
 
@@ -78,9 +78,12 @@ def start(
     app: App,
     name: str | None = None,
     store: str | None = None,
-    workers: int | None = None,
+    workers: int | str | None = None,
     queues: Sequence[str] | None = None,
     *,
+    pools: Mapping[str, str] | None = None,
+    script_dirs: Sequence[Path | str] = (),
+    memory: str | float | None = None,
     directory: Path | str | None = None,
     cookie_file: Path | str | None = None,
     grace: float = 30.0,
@@ -95,8 +98,11 @@ def start(
         app: Its handlers; kept in a variable of a module that children can import, or of the program's own file.
         name: The node's name, 'a@host'; else that of the app, at 127.0.0.1.
         store: A store URL, or 'memory:'; else a file in the directory.
-        workers: How many; else one a processor.
+        workers: How many, or a range such as '1..4', of which there are as many as work needs; else '1..CPUS'.
         queues: What they serve; else 'default'.
+        pools: More pools by name, as `otpq node --pool` has them: `{'io': 'executor=async,parallel=50,queues=io'}`.
+        script_dirs: Directories of whose scripts any may be run.
+        memory: What tasks may have reserved together: MiB, or a text with a unit; else what the machine has.
         directory: Where the node keeps its things; else `~/.otpq/NAME`.
         cookie_file: Else `OTPQ_COOKIE_FILE`, else `~/.otpq/cookie`, made if there is none.
         grace: Seconds that running tasks have to end when the node is stopped.
@@ -118,8 +124,11 @@ def start(
         "--dir": directory,
         "--cookie-file": cookie_file,
         "--grace": grace,
+        "--memory": memory,
     }
     arguments = [f"{option}={value}" for option, value in options.items() if value is not None]
+    arguments += [f"--pool={pool}:{words}" for pool, words in (pools or {}).items()]
+    arguments += [f"--script-dir={Path(entry).absolute()}" for entry in script_dirs]
     arguments += [f"--path={Path(entry).absolute()}" for entry in sys.path]
     process, lifeline = _spawn(arguments)
     node = Node(process, lifeline, named, None if cookie_file is None else Path(cookie_file), grace)

@@ -14,11 +14,13 @@ from typing import TYPE_CHECKING, Any
 
 from otpq.errors import UnknownOption, UsageError
 from otpq.reference import check_module
+from otpq.task import Options
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from otpq.node.config import NodeConfig
+    from otpq.node.pools import PoolSettings
 
 __all__ = ["run"]
 
@@ -53,8 +55,21 @@ def _parser() -> argparse.ArgumentParser:
     add = parser.add_argument
     add("--name", metavar="NAME@HOST", help="Else otpq@127.0.0.1.")
     add("--app", metavar="M:A", help="Where the app is: package.module:app or file.py:app.")
-    add("--workers", metavar="N | MIN..MAX", help="How many (of a range: MAX, for now); else 1..CPUS.")
+    add("--workers", metavar="N | MIN..MAX", help="How many; of a range as many as work needs. Else 1..CPUS.")
     add("--queues", metavar="A,B", help="What the workers serve; else 'default'.")
+    add(
+        "--pool",
+        metavar="NAME:K=V,...",
+        action="append",
+        help="Another pool, or more about 'default': queues=a|b, executor=process|thread|async|script, parallel=N (tasks at a "
+        "time in a child), min=N, max=N, tags=x|y. Again for more.",
+    )
+    add("--script-dir", metavar="DIR", type=Path, action="append", help="Scripts in it may be run. Again for more.")
+    add(
+        "--memory",
+        metavar="SIZE",
+        help="What tasks may have reserved together: MiB, or 8G, or 'none'; else the machine's.",
+    )
     add("--store", metavar="URL", help="sqlite:///path, a path, or memory:; else in the directory.")
     add("--dir", metavar="DIR", type=Path, help="Where the node keeps its things; else ~/.otpq/NAME.")
     add("--grace", metavar="SECONDS", type=float, help="What running tasks have after TERM; else 30.")
@@ -83,17 +98,17 @@ def _given(words: Sequence[str]) -> dict[str, Any]:
 
 def _settings(given: dict[str, Any]) -> dict[str, Any]:
     """The settings of `NodeConfig` that were given."""
-    from otpq.node.config import workers_of
     from otpq.queue.retention import Retention
 
     settings: dict[str, Any] = {name: given[name] for name in ("name", "store", "grace", "lease") if name in given}
-    if "workers" in given:
-        settings["workers"] = workers_of(given["workers"])
+    settings["pools"] = _pools(given)
+    if "script_dir" in given:
+        settings["script_dirs"] = tuple(directory.expanduser().absolute() for directory in given["script_dir"])
+    if "memory" in given:
+        settings["memory"] = None if given["memory"] == "none" else Options.of(memory=given["memory"]).memory
     settings["path"] = _paths(given.get("app"), given.get("path", ()))
     if "app" in given:
         settings["app"] = _app(given["app"], given.get("path", ()))
-    if "queues" in given:
-        settings["queues"] = tuple(queue.strip() for queue in given["queues"].split(","))
     if "retention" in given:
         settings["retention"] = Retention.parse(given["retention"])
     if "dir" in given:
@@ -102,6 +117,19 @@ def _settings(given: dict[str, Any]) -> dict[str, Any]:
     if cookie_file:
         settings["cookie_file"] = Path(cookie_file)
     return settings
+
+
+def _pools(given: dict[str, Any]) -> tuple[PoolSettings, ...]:
+    """The default pool, and those that are named."""
+    from otpq.node.pools import PoolSettings, workers_of
+
+    least, most = workers_of(given.get("workers", "1..CPUS"))
+    queues = tuple(queue.strip() for queue in given.get("queues", "default").split(","))
+    pools = {"default": PoolSettings(queues=queues, least=least, most=most)}
+    for text in given.get("pool", ()):
+        name, _, words = text.partition(":")
+        pools[name] = pools[name].with_words(words) if name == "default" else PoolSettings.parse(text)
+    return tuple(pools.values())
 
 
 def _config(settings: dict[str, Any]) -> NodeConfig:

@@ -2,20 +2,35 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import os
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from otpq.errors import BadOption, StoreError
+from otpq.node.pools import PoolSettings
 from otpq.queue.retention import Retention
 from otpq.store.url import parse_url
 from otpq.task import Options
 from otpq.wire.node_name import NodeName
 
-__all__ = ["DEFAULT_NAME", "BadDirectory", "NodeConfig", "default_directory", "workers_of"]
+__all__ = ["DEFAULT_NAME", "BadDirectory", "NodeConfig", "default_directory", "memory_of_machine"]
 
 DEFAULT_NAME = "otpq@127.0.0.1"
+_CGROUP_LIMITS = (Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"))
+
+
+def memory_of_machine() -> float | None:
+    """The MiB that this machine, or the container we are in, has; None where the system does not tell."""
+    try:
+        found = [os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")]
+    except (ValueError, OSError):
+        return None
+    for file in _CGROUP_LIMITS:
+        with contextlib.suppress(OSError, ValueError):
+            found.append(int(file.read_text()))
+    return min(found) / 2**20
 
 
 class BadDirectory(StoreError):
@@ -42,8 +57,12 @@ class NodeConfig:
     """Where the children find the user's app: `package.module:attribute` or `/path/file.py:attribute`; None: no workers."""
     path: tuple[str, ...] = ()
     """What goes first into the children's `sys.path`."""
-    workers: int = field(default_factory=lambda: os.cpu_count() or 1)
-    queues: tuple[str, ...] = ("default",)
+    pools: tuple[PoolSettings, ...] = field(default_factory=lambda: (PoolSettings(most=os.cpu_count() or 1),))
+    """Its pools, each with a name of its own; those without workers are left out."""
+    script_dirs: tuple[Path, ...] = ()
+    """Directories of whose scripts any may be run, by whoever may submit."""
+    memory: float | None = field(default_factory=memory_of_machine)
+    """MiB that tasks may have reserved at a time, together; None: no bound."""
     directory: Path | None = None
     """Store, cookie-less state, blackboards, tombstones. Default: ~/.otpq/NAME."""
     store: str | None = None
@@ -59,12 +78,14 @@ class NodeConfig:
     """How long ended tasks are kept: a day, those that failed or expired 30 days, unless it says otherwise."""
 
     def __post_init__(self) -> None:
-        if isinstance(self.workers, bool) or not isinstance(self.workers, int) or self.workers < 0:
-            raise BadOption("workers", self.workers, "a whole number, 0 or more")
-        for queue in self.queues:
-            Options.of(queue=queue)
-        if not self.queues or len(set(self.queues)) < len(self.queues):
-            raise BadOption("queues", self.queues, "one or more names, each once")
+        names = [pool.name for pool in self.pools]
+        if len(set(names)) < len(names):
+            raise BadOption("pools", names, "each name once")
+        if self.memory is not None:
+            Options.of(memory=self.memory)
+        for directory in self.script_dirs:
+            if not directory.is_absolute() or not directory.is_dir():
+                raise BadOption("script_dirs", str(directory), "absolute paths of directories that are there")
         if isinstance(self.grace, bool) or not isinstance(self.grace, int | float) or not 0 <= self.grace < math.inf:
             raise BadOption("grace", self.grace, "seconds, 0 or more")
         if isinstance(self.lease, bool) or not isinstance(self.lease, int | float) or not 0 < self.lease < float("inf"):
@@ -87,27 +108,16 @@ class NodeConfig:
         """The cookie's file."""
         return Path("~/.otpq/cookie").expanduser() if self.cookie_file is None else self.cookie_file
 
+    @property
+    def staffed(self) -> tuple[PoolSettings, ...]:
+        """The pools that have something to run and may have workers."""
+        if self.app is None and not self.script_dirs:
+            return ()
+        pools = (pool for pool in self.pools if pool.least or pool.most)
+        # Without an app there are scripts alone, and no child need load anything.
+        return tuple(replace(pool, executor="script", parallel=None) if self.app is None else pool for pool in pools)
+
 
 def default_directory(name: NodeName) -> Path:
     """Where a node keeps its things unless told otherwise."""
     return Path("~/.otpq").expanduser() / str(name)
-
-
-def workers_of(text: str) -> int:
-    """How many workers 'N' or 'MIN..MAX' means; each may be CPUS, the number of processors.
-
-    Of a range it is MAX: pools do not change their size by themselves yet.
-
-    Raises:
-        BadOption: It is neither.
-    """
-    bounds = [_number_of(word.strip()) for word in text.split("..", 1)]
-    if min(bounds) < 0 or bounds[0] > bounds[-1]:
-        raise BadOption("workers", text, "a number of workers such as 4, or a range such as 1..CPUS")
-    return bounds[-1]
-
-
-def _number_of(word: str) -> int:
-    if word.upper() == "CPUS":
-        return os.cpu_count() or 1
-    return int(word) if word.isdecimal() else -1

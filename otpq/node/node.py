@@ -49,7 +49,10 @@ from otpq.store.url import open_store, parse_url
 from otpq.wire.cookie import Cookie
 from otpq.wire.listener import Listener
 from otpq.worker import tombstone
-from otpq.worker.pool import Pool, PoolConfig, pool_tree
+from otpq.worker.pool import Pool
+from otpq.worker.pool_config import PoolConfig
+from otpq.worker.pool_tree import pool_tree
+from otpq.worker.warden_server import Warden
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -57,6 +60,7 @@ if TYPE_CHECKING:
 
     from otpq.node.config import NodeConfig
     from otpq.node.console_lines import Line
+    from otpq.node.pools import PoolSettings
     from otpq.otp import Attached
 
 __all__ = ["run_node"]
@@ -73,7 +77,6 @@ YOUNG: Final = 10_000
 """Objects made until the garbage collector looks at them. A step makes thousands, which end with it; at the default, 700,
 looking at them took 3 % of the node's CPU."""
 
-_POOL: Final = "pool default"
 _DRAIN, _HURRY, _END = "drain", "hurry", "end"
 
 
@@ -130,9 +133,9 @@ def _start(config: NodeConfig, cookie: Cookie, say: Callable[[Sequence[Line]], N
         # First up and last down, so that it tells of all; never restarted, since a display must not bring a node down.
         console = partial(Console.start_link, say, name=CONSOLE)
         specs.insert(0, ChildSpec(id="console", start=console, restart="temporary", shutdown=1.0))
-    if config.app is not None and config.workers:
-        start = partial(_start_pool, config, name, incarnation)
-        specs.append(ChildSpec(id=_POOL, start=start, type="supervisor"))
+    if config.staffed:
+        start = partial(_start_pools, config, name, incarnation)
+        specs.append(ChildSpec(id="pool tree", start=start, type="supervisor"))
     # Five restarts in ten seconds: a store or a socket that is broken for a moment is worth some tries, and what does
     # not mend in that time is for the operator, or for whoever restarts the program.
     try:
@@ -179,8 +182,8 @@ def _queue_tree(config: NodeConfig, cookie: Cookie, name: str, incarnation: str)
     return ChildSpec(id="queue tree", start=start, type="supervisor")
 
 
-def _start_pool(config: NodeConfig, name: str, incarnation: str) -> Pid:
-    """Start the pool's tree, as another incarnation if this one is over.
+def _start_pools(config: NodeConfig, name: str, incarnation: str) -> Pid:
+    """Start the pools' tree, as another incarnation if this one is over.
 
     The warden ends an incarnation whose lease has run out, because the node was stopped or its queue server gone, and a
     tombstone is for good. The node lives on all the same; it tells the queue server of the death, which ends the leases.
@@ -190,19 +193,24 @@ def _start_pool(config: NodeConfig, name: str, incarnation: str) -> Pid:
             cast("queue_server", (death,))
         incarnation = new_incarnation()
         logger.warning("the lease ran out and the warden ended what ran; going on as incarnation %s", incarnation)
-    return pool_tree(_pool_config(config, name, incarnation)).start()
+    return pool_tree(*(_pool_config(config, pool, name, incarnation) for pool in config.staffed)).start()
 
 
-def _pool_config(config: NodeConfig, name: str, incarnation: str) -> PoolConfig:
-    assert config.app is not None  # noqa: S101 - for the type checker
+def _pool_config(config: NodeConfig, pool: PoolSettings, name: str, incarnation: str) -> PoolConfig:
     return PoolConfig(
         node=name,
         incarnation=incarnation,
         directory=config.place,
-        name="default",
-        queues=config.queues,
-        size=config.workers,
-        app=config.app,
+        name=pool.name,
+        queues=pool.queues,
+        tags=pool.tags,
+        executor=pool.executor,
+        parallel=pool.at_a_time,
+        size=pool.least,
+        most=pool.most,
+        memory=config.memory,
+        script_dirs=tuple(map(str, config.script_dirs)),
+        app=config.app or "",
         path=config.path,
         # What a handler submits goes to its own node, whatever the shell that started the node talks to.
         environment={"OTPQ_NODE": str(config.name), "OTPQ_COOKIE_FILE": str(config.cookie.absolute())},
@@ -232,7 +240,7 @@ def _live(config: NodeConfig, me: Attached, tree: Pid) -> int:
             case _ if message == _HURRY:
                 logger.warning("ending at once: what runs is handed back")
                 until = time.monotonic() + AT_ONCE
-                if (pool := me.registry.whereis(_POOL)) is not None:
+                for pool in _pools(config, me):
                     Pool.hurry(pool)
             case _ if message == _END:
                 return 0
@@ -243,14 +251,33 @@ def _live(config: NodeConfig, me: Attached, tree: Pid) -> int:
 
 
 def _drain(config: NodeConfig, me: Attached, tree: Pid) -> None:
-    pool = me.registry.whereis(_POOL)
     try:
-        if pool is not None:
+        pools = _pools(config, me)
+        for pool in pools:
+            Pool.begin_drain(pool, config.grace)
+        for pool in pools:
             Pool.drain(pool, config.grace)
+        if pools:
+            _bury(me)
         stop(tree, Shutdown())
     except CallFailed as gone:
         logger.warning("drain: %s", gone)
         send(me.pid, _END)
+
+
+def _pools(config: NodeConfig, me: Attached) -> list[Pid]:
+    found = (me.registry.whereis(f"pool {pool.name}") for pool in config.staffed)
+    return [pool for pool in found if pool is not None]
+
+
+def _bury(me: Attached) -> None:
+    """Have the tombstone written: no child is left, and whoever reads it gives out at once what we had."""
+    warden = me.registry.whereis("warden")
+    try:
+        if warden is not None:
+            Warden.bury(warden)
+    except CallFailed as failed:  # the node's own exit writes it
+        logger.warning("the warden was not there to be closed: %s", failed)
 
 
 @contextmanager

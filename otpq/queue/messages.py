@@ -19,10 +19,14 @@ __all__ = [
     "EndedTasks",
     "Holders",
     "OpenPool",
+    "PoolAnswer",
     "PoolFacts",
+    "PoolOrder",
     "ReaderUp",
+    "Reload",
     "RunEnd",
     "RunsEnded",
+    "Scale",
 ]
 
 
@@ -42,6 +46,36 @@ class PoolFacts:
     workers: list[dict[str, Any]]
     """One a worker: `pool`, `worker`, `child` (the child's pid), `task`, `seconds`, `done`, `failed`, `restarts`,
     `error`, `failing`; `Pool.status` says what they are."""
+
+
+@dataclass(frozen=True, slots=True)
+class Scale:
+    """Have so many workers, from now on."""
+
+    workers: int
+
+
+@dataclass(frozen=True, slots=True)
+class Reload:
+    """Replace each child by one that loads the app anew; the old ones end what they run."""
+
+
+@dataclass(frozen=True, slots=True)
+class PoolOrder:
+    """What an operator wants of a pool; answered by a `PoolAnswer` of the same number, a reload when it is done."""
+
+    number: int
+    order: Scale | Reload
+
+
+@dataclass(frozen=True, slots=True)
+class PoolAnswer:
+    """What became of a `PoolOrder`."""
+
+    number: int
+    session: str
+    facts: dict[str, Any]
+    """`pool`, and `error` (why it was not done) or what was done: `workers` and `before`, or `replaced`."""
 
 
 @dataclass(frozen=True, slots=True)

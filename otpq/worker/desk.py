@@ -12,9 +12,9 @@ numbers go on when the session is opened again: `received` tells a new one where
 from __future__ import annotations
 
 from collections import defaultdict
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, TypeAlias
 
-from otpq.core.events import Demand, HandedBack, Results
+from otpq.core.events import Checkpointed, Demand, HandedBack, Logged, Progressed, Results
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Sequence
@@ -23,10 +23,14 @@ if TYPE_CHECKING:
     from otpq.core.events import Result
     from otpq.worker.orders import Job
 
-__all__ = ["BATCHES", "Desk"]
+__all__ = ["BATCHES", "Desk", "Said"]
+
+Said: TypeAlias = Results | HandedBack | Progressed | Checkpointed | Logged
+"""What a pool says of its tasks."""
 
 BATCHES: Final = 2
-"""How many batches a worker may have: one that runs and one in front of it, so that no child waits for the queue server."""
+"""How many batches a worker may have: one that runs and one in front of it, so that no child waits for the queue server. A
+child that runs n tasks at a time may have as many tasks as twice n, in whatever batches."""
 
 _REMEMBERED: Final = 10_000
 """Leases that are over and still known, so that a batch which is sent twice is not run twice."""
@@ -52,8 +56,10 @@ class _Lease:
 class Desk:
     """The books. Nothing here waits, sends or looks at a clock; what is to be said gathers in `flush`."""
 
-    def __init__(self, session: str) -> None:
+    def __init__(self, session: str, parallel: int = 1) -> None:
+        """`parallel`: how many tasks a child runs at a time."""
         self.session = session
+        self._parallel = parallel
         self.is_closed = False
         """Whether it asks for nothing any more."""
         self._received = 0
@@ -67,7 +73,9 @@ class Desk:
         """As said last."""
         self._has_news = False
         """Whether the core is to hear what is held: something of it vanished, or came although it was over."""
-        self._outbox: list[Results | HandedBack] = []
+        self._outbox: list[Said] = []
+        self._checkpoints: dict[tuple[int, int], Checkpointed] = {}
+        """By lease and task, what is not durable yet: the child waits for it."""
 
     # --- the workers ------------------------------------------------------------------------------------------------
 
@@ -79,14 +87,14 @@ class Desk:
         """A worker's child takes none now. What it had has been answered for, or will be."""
         self._loads.pop(slot, None)
 
-    def worker_gone(self, slot: int, running: int | None) -> None:
+    def worker_gone(self, slot: int, running: Collection[int]) -> None:
         """A worker ended and can answer no more; `running` is what its blackboard names.
 
-        That one is interrupted. What may run at most once is as well, since it may have run; the rest is handed back.
+        Those are interrupted. What may run at most once is as well, since it may have run; the rest is handed back.
         """
         self.worker_paused(slot)
         for lease in [lease for lease in self._leases.values() if lease.slot == slot and lease.open]:
-            seqs = [job.seq for job in lease.open.values() if job.seq == running or job.at_most_once]
+            seqs = [job.seq for job in lease.open.values() if job.seq in running or job.at_most_once]
             self.interrupted(lease.id, seqs)
             self.returned(lease.id, list(lease.open))
 
@@ -105,7 +113,7 @@ class Desk:
             self._ghosts.add(id)
             self._has_news = True
             return None
-        slot = None if self.is_closed else min(self._loads, key=lambda each: len(self._loads[each]), default=None)
+        slot = None if self.is_closed else min(self._loads, key=self._weight, default=None)
         lease = self._leases[id] = _Lease(id, slot, jobs)
         if slot is None:
             self.returned(id, list(lease.open))
@@ -124,6 +132,27 @@ class Desk:
             lease.kept.update({each.seq: each for each in fresh})
             self._outbox.append(Results(session=self.session, lease=id, results=fresh))
             self._settle(lease)
+
+    def retries_among(self, id: int, results: Sequence[Result]) -> int:
+        """How many of these runs were not their task's first."""
+        lease = self._leases.get(id)
+        if lease is None:
+            return 0
+        jobs = lease.open
+        return sum(each.seq in jobs and jobs[each.seq].attempt > 1 for each in results)
+
+    def tell(self, events: Iterable[Progressed | Checkpointed | Logged]) -> None:
+        """Pass on what tasks tell while they run, before what is said of them later."""
+        for event in events:
+            self._outbox.append(event)
+            if isinstance(event, Checkpointed):
+                self._checkpoints[event.lease, event.seq] = event
+
+    def kept(self, id: int, seq: int, number: int) -> None:
+        """A checkpoint is durable."""
+        waiting = self._checkpoints.get((id, seq))
+        if waiting is not None and waiting.number == number:
+            del self._checkpoints[id, seq]
 
     def returned(self, id: int, seqs: Sequence[int]) -> None:
         """Hand back tasks that were not started."""
@@ -174,15 +203,16 @@ class Desk:
 
     # --- what is said -----------------------------------------------------------------------------------------------
 
-    def flush(self) -> list[Results | HandedBack]:
+    def flush(self) -> list[Said]:
         """What is to be said of tasks since the last call, in its order."""
         outbox, self._outbox = self._outbox, []
         return outbox
 
-    def repeat(self) -> list[Results | HandedBack]:
+    def repeat(self) -> list[Said]:
         """All that is kept, to be said again: whoever listened may have forgotten it."""
-        self._outbox = []
-        again: list[Results | HandedBack] = []
+        fresh = [said for said in self.flush() if isinstance(said, Progressed | Logged)]
+        self._checkpoints = {key: said for key, said in self._checkpoints.items() if self.job(*key) is not None}
+        again: list[Said] = [*fresh, *self._checkpoints.values()]
         for lease in self._leases.values():
             if lease.kept:
                 again.append(Results(session=self.session, lease=lease.id, results=list(lease.kept.values())))
@@ -197,8 +227,7 @@ class Desk:
         """
         if self.is_closed:
             return None
-        wanted = sum(max(0, BATCHES - len(load)) for load in self._loads.values())
-        asked = self._received + wanted
+        asked = self._received + sum(map(self._wanted, self._loads))
         if asked == self._asked and not (again or self._has_news):
             return None
         held = (*self._leases, *self._ghosts)
@@ -206,7 +235,29 @@ class Desk:
         self._ghosts.clear()
         return Demand(session=self.session, asked=asked, received=self._received, held=held)
 
+    def _wanted(self, slot: int) -> int:
+        """How many batches a worker has room for. One of n tasks fills a child that runs n at a time."""
+        n = self._parallel
+        if n == 1:
+            return max(0, BATCHES - len(self._loads[slot]))
+        return max(0, -(-(BATCHES * n - self._weight(slot)) // n))
+
+    def _weight(self, slot: int) -> int:
+        """How much a worker has, to be compared with others: batches or, of a child that runs several tasks at a time, tasks."""
+        load = self._loads[slot]
+        return len(load) if self._parallel == 1 else sum(len(self._leases[id].open) for id in load)
+
     # --- looking in -------------------------------------------------------------------------------------------------
+
+    @property
+    def is_saturated(self) -> bool:
+        """Whether every worker has as much as it may have: more work waits, for all that the pool can know."""
+        return bool(self._loads) and not any(map(self._wanted, self._loads))
+
+    @property
+    def idle(self) -> list[int]:
+        """The workers that take tasks and have none."""
+        return [slot for slot, load in self._loads.items() if not load]
 
     @property
     def held(self) -> tuple[int, ...]:
@@ -224,8 +275,13 @@ class Desk:
         As many as there are such workers at most. A batch was put where there was room; what runs before it may take longer
         than anybody could know.
         """
-        idle = sum(not load for load in self._loads.values())
-        behind = [(next(reversed(load)), slot) for slot, load in self._loads.items() if len(load) >= BATCHES]
+        n = self._parallel
+        idle = len(self.idle)
+        behind = [
+            (next(reversed(load)), slot)
+            for slot, load in self._loads.items()
+            if len(load) > 1 and (n == 1 or self._weight(slot) > n)
+        ]
         return {id: (slot, tuple(self._leases[id].open)) for id, slot in behind[:idle]}
 
     def slot_of(self, id: int) -> int | None:

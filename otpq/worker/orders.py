@@ -27,6 +27,7 @@ __all__ = [
     "Finish",
     "Job",
     "KeptCheckpoint",
+    "StaffUp",
     "TakeBackJobs",
     "Told",
     "Welcome",
@@ -53,6 +54,11 @@ class Job(msgspec.Struct, frozen=True, gc=False):
     """Bytes that it takes in a packet, about."""
     memory: float | None = None
     """MiB that its child may have resident."""
+
+    @property
+    def attempt(self) -> int:
+        """Which run of its task this is, from 1."""
+        return int(self.item[3])
 
 
 def jobs_of(rows: Iterable[TaskRow], declared: Mapping[str, bytes]) -> list[Job]:
@@ -132,7 +138,14 @@ class End:
     """As `Finish`, but at once."""
 
 
-# ------------------------------------------------------------------ worker to pool
+# ------------------------------------------------------------------ to the pool
+
+
+@dataclass(frozen=True, slots=True)
+class StaffUp:
+    """The supervisor of the pool's workers is there, and has none yet."""
+
+    supervisor: Pid
 
 
 @dataclass(frozen=True, slots=True)

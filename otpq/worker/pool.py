@@ -1,34 +1,24 @@
-"""Pool: the actor that keeps a session with the queue server and shares batches out to its workers.
+"""Pool: the actor that keeps a session with the queue server, shares batches out to its workers, and says how many there are.
 
-    pool_tree (rest_for_one)
-    ├── Pool        the books: what is held, and results until they are committed
-    ├── Warden      the process that starts the children
-    └── Workers (one_for_one) ── Worker 1 … Worker n, each with its child
-
-The order says who can do without whom. A lost warden takes all children with it, so the workers start anew, while the pool
-keeps its results and answers for what ran. Without the pool's books nothing of what the workers do has a keeper: all start
-anew, and the queue server learns from the new pool's first demand that nothing is held any more.
+What it decides stands in values: `desk.py` has the books of tasks, `staff.py` the workers, `sizing.py` how many there are to
+be; the tree around it is in `pool_tree.py`.
 """
 
 from __future__ import annotations
 
 import logging
 from dataclasses import dataclass
-from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
-from otpq.core.effects import CancelRunning, Committed, Dispatch, Stale, TakeBack, UnknownSession
+from otpq.core.effects import CancelRunning, Committed, Dispatch, Kept, Stale, TakeBack, UnknownSession
 from otpq.core.events import Cancelling, Heartbeat, Running, SessionClosed, SessionOpened
 from otpq.faults import hit
 from otpq.otp import (
     Call,
-    CallFailed,
     Cast,
-    ChildSpec,
     Down,
     GenServer,
     MailboxFull,
-    Supervisor,
     call,
     cast,
     demonitor,
@@ -37,10 +27,11 @@ from otpq.otp import (
     send_after,
     whereis,
 )
-from otpq.queue.messages import Beat, Beaten, OpenPool, PoolFacts
+from otpq.queue.messages import Beat, Beaten, OpenPool, PoolAnswer, PoolFacts, PoolOrder
 from otpq.worker.blackboard import Blackboard
 from otpq.worker.deadline import boottime_ns
 from otpq.worker.desk import Desk
+from otpq.worker.manning import Manning
 from otpq.worker.orders import (
     Answers,
     CancelJob,
@@ -49,20 +40,23 @@ from otpq.worker.orders import (
     DropJobs,
     End,
     Finish,
+    KeptCheckpoint,
+    StaffUp,
     TakeBackJobs,
-    Welcome,
+    Told,
     Work,
     WorkerUp,
     jobs_of,
 )
-from otpq.worker.pool_config import PoolConfig
 from otpq.worker.warden_server import Warden
-from otpq.worker.worker import Worker
 
 if TYPE_CHECKING:
     from otpq.otp import Caller, MonitorRef, Pid, Server
+    from otpq.worker.blackboard import Entry
+    from otpq.worker.pool_config import PoolConfig
+    from otpq.worker.staff import Seat
 
-__all__ = ["QUEUE_SERVER", "Pool", "PoolConfig", "pool_tree"]
+__all__ = ["QUEUE_SERVER", "Pool"]
 
 logger = logging.getLogger("otpq.worker")
 
@@ -92,34 +86,17 @@ class _Drain:
     grace: float
 
 
-@dataclass(slots=True)
-class _Seat:
-    """A worker, as its pool sees it."""
-
-    slot: int
-    pid: Pid
-    ref: MonitorRef
-    child: int | None = None
-    done: int = 0
-    failed: int = 0
-    starts: int = 0
-    error: str = ""
-    is_failing: bool = False
-    """Whether no child of it became ready at the last try."""
-    is_over: bool = False
-    """Whether it starts no other child."""
-
-
 class Pool(GenServer):
     """The session of one pool. Its mailbox is drained at each wake-up, and one demand follows."""
 
     def init(self, config: PoolConfig) -> None:
         """Lay out an empty blackboard and look for the queue server."""
         self._config = config
-        self._desk = Desk(config.session)
-        self._board = Blackboard.create(config.blackboard, config.size)
+        self._desk = Desk(config.session, config.parallel)
+        self._board = Blackboard.create(config.blackboard, config.places * config.cells)
         self.own(self._board.close)
-        self._seats: dict[int, _Seat] = {}
+        self._manning = Manning(config, self._desk, self._answer)
+        self._staff = self._manning.staff
         self._handlers: dict[str, bytes] | None = None
         """What the app declares; None until the first child has loaded it."""
         self._queue: Pid | None = None
@@ -130,18 +107,24 @@ class Pool(GenServer):
         self._must_repeat = False
         self._surplus: frozenset[int] | None = None
         self._connect()
+        self._manning.take_over()
         send_after(config.beat, self.pid, _Timer.BEAT)
 
     # --- for others -------------------------------------------------------------------------------------------------
 
     @staticmethod
     def drain(pool: Server, grace: float) -> None:
-        """Take nothing new, wait up to `grace` seconds for what runs, end it, hand all else back uncharged.
+        """Take nothing new, ask what runs to end, wait up to `grace` seconds for it, end it, hand all else back uncharged.
 
-        Returns when every result is committed or the queue server is gone, and no child is left; the warden's tombstone
-        stands then. It is the end of the pool: it never takes tasks again.
+        Returns when every result is committed or the queue server is gone, and no child is left. It is the end of the pool:
+        it never takes tasks again.
         """
         call(pool, _Drain(grace), timeout=grace + _END_MARGIN)
+
+    @staticmethod
+    def begin_drain(pool: Server, grace: float) -> None:
+        """As `drain`, without waiting for it: of several pools, none is to wait for another."""
+        cast(pool, _Drain(grace))
 
     @staticmethod
     def hurry(pool: Server) -> None:
@@ -153,9 +136,10 @@ class Pool(GenServer):
         """What the pool is and does.
 
         Keys: `pool`, `session`, `queue_server` (whether there is one), `leases` (how many are held), `draining`, and
-        `workers`, a list of: `pool`, `worker` (its number), `pid`, `child` (its pid or None), `seq`, `task` (its name),
-        `since` (wall clock), `seconds`, `done`, `failed`, `restarts` (of the child), `error` (why there is no child),
-        `failing` (whether its children end before they are ready: the app cannot be loaded, say).
+        `workers`, a list of: `pool`, `tags`, `executor`, `worker` (its number), `pid`, `child` (its pid or None), `seq`,
+        `task` (the name of what has run longest), `since` (wall clock), `seconds`, `running` (how many run), `done`,
+        `failed`, `retried`, `mean`, `max` (of its runs, seconds), `restarts` (of the child), `error` (why there is no
+        child), `failing` (whether its children end before they are ready: the app cannot be loaded, say), `leaving`.
         """
         status: dict[str, Any] = call(pool, "status")
         return status
@@ -182,20 +166,33 @@ class Pool(GenServer):
         match said:
             case Answers():
                 self._take_answers(said)
+            case Told(events=events):
+                self._desk.tell(events)
             case Cancelling():
                 self._tell(said)
             case Beaten(sent_ns):
                 Warden.renew(self._config.warden, sent_ns + int(self._config.lease * 1e9))
             case WorkerUp(slot, pid):
-                self._seat(slot, pid)
+                self._manning.worker_up(slot, pid)
             case ChildReady() | ChildGone():
                 self._note_child(said)
-            case End():
-                self._close()
-                self._order_all(said)
             case tuple():
                 for effect in said:
                     self._obey(effect)
+            case _:
+                self._hear_seldom(said)
+
+    def _hear_seldom(self, said: Any) -> None:
+        match said:
+            case PoolOrder(number, order):
+                self._manning.take_order(number, order)
+            case StaffUp(supervisor):
+                self._manning.supervisor_up(supervisor)
+            case _Drain(grace):
+                self._drain(grace, None)
+            case End():
+                self._close()
+                self._manning.order_all(said)
             case _:
                 logger.warning("%r drops %r", self.pid, said)
 
@@ -206,6 +203,9 @@ class Pool(GenServer):
                 self._share_out(effect)
             case Committed(lease=lease, seqs=seqs):
                 desk.committed(lease, seqs)
+            case Kept(lease=lease, seq=seq, number=number):
+                desk.kept(lease, seq, number)
+                self._order(desk.slot_of(lease), KeptCheckpoint(seq, number))
             case TakeBack(lease=lease, seqs=seqs):
                 self._order(desk.slot_of(lease), TakeBackJobs(seqs))
             case CancelRunning(lease=lease, seq=seq, grace=grace):
@@ -231,7 +231,7 @@ class Pool(GenServer):
             case _Timer.CONNECT:
                 self._connect()
             case _:
-                self._order_all(End())
+                self._manning.order_all(End())
 
     def _hear_end(self, down: Down) -> None:
         if down.ref is self._queue_ref:
@@ -239,13 +239,14 @@ class Pool(GenServer):
             self._queue = self._queue_ref = None
             self._connect()
             return
-        for seat in [seat for seat in self._seats.values() if seat.ref is down.ref]:
-            # Its child is gone: the worker's release waited for that. Its successor starts none before our welcome.
-            running = self._board.read(seat.slot).running
-            self._desk.worker_gone(seat.slot, None if running is None else running.seq)
-            self._board.clear(seat.slot)
-            seat.child, seat.error = None, f"its worker ended: {down.reason!r}"
-            seat.is_over = self._desk.is_closed
+        for seat in self._manning.ended(down):
+            self._bury(seat)
+
+    def _bury(self, seat: Seat) -> None:
+        """Answer for a worker that ended: its child is gone, its release waited for that; a successor waits for our welcome."""
+        self._desk.worker_gone(seat.slot, {entry.seq for entry in self._running_in(seat.slot)})
+        for cell in self._cells_of(seat.slot):
+            self._board.clear(cell)
 
     # --- the queue server -------------------------------------------------------------------------------------------
 
@@ -269,7 +270,12 @@ class Pool(GenServer):
             node=config.node,
             incarnation=config.incarnation,
             queues=config.queues,
+            parallel=config.parallel,
             handlers=self._handlers,
+            pool=config.name,
+            tags=config.tags,
+            memory=config.memory,
+            script_dirs=config.script_dirs,
         )
         self._tell(OpenPool(self.pid, opened), self._sign_of_life())
         self._must_repeat = True
@@ -288,6 +294,7 @@ class Pool(GenServer):
         if self._surplus is None and (surplus := self._desk.surplus()):
             self._surplus = frozenset(surplus)
             send_after(_BALANCE_AFTER, self.pid, _Timer.BALANCE)
+        self._manning.man()
         if self._drainers is not None:
             self._end_drain()
 
@@ -302,6 +309,7 @@ class Pool(GenServer):
 
     def _beat(self) -> None:
         send_after(self._config.beat, self.pid, _Timer.BEAT)
+        self._manning.size()
         said: list[object] = [self._sign_of_life(), PoolFacts(self._config.session, self._workers())]
         demand = self._desk.demand(again=True)  # absolute: it makes good what was lost
         self._tell(*said, *([] if demand is None else [demand]))
@@ -315,17 +323,23 @@ class Pool(GenServer):
     def _share_out(self, dispatch: Dispatch) -> None:
         jobs = jobs_of(dispatch.rows, dispatch.declared)
         slot = self._desk.take(dispatch, jobs)
-        if slot is not None:
-            self._order(slot, Work(dispatch.lease, jobs, dispatch.packet))
-            self._show_later()
+        if slot is None:
+            return
+        strange = {job.name for job in jobs}.difference(self._staff.seats[slot].handlers)
+        if strange and self._staff.is_reloading:
+            # It was handed out before the queue server heard that not all children have its handler any more.
+            self._desk.returned(dispatch.lease, [job.seq for job in jobs if job.name in strange])
+            jobs = [job for job in jobs if job.name not in strange]
+        self._order(slot, Work(dispatch.lease, jobs, dispatch.packet, dispatch.alone))
+        self._show_later()
 
     def _take_answers(self, answers: Answers) -> None:
         hit("answers.before")
-        desk, seat = self._desk, self._seats[answers.slot]
+        desk, seat = self._desk, self._staff.seats.get(answers.slot)
         if answers.results:
+            if seat is not None:
+                seat.tally.count(answers.results, self._desk.retries_among(answers.lease, answers.results))
             desk.done(answers.lease, answers.results)
-            seat.done += len(answers.results)
-            seat.failed += answers.failed
         if answers.returned:
             desk.returned(answers.lease, answers.returned)
         if answers.interrupted:
@@ -346,9 +360,11 @@ class Pool(GenServer):
     def _show(self) -> None:
         """Tell what runs, if that has changed; look again as long as something may."""
         open_ = self._desk.open_by_slot()
-        views = {slot: self._board.read(slot).running for slot in self._seats}
         running = frozenset(
-            entry.seq for slot, entry in views.items() if entry is not None and entry.seq in open_.get(slot, ())
+            entry.seq
+            for slot in self._staff.seats
+            for entry in self._running_in(slot)
+            if entry.seq in open_.get(slot, ())
         )
         if running != self._shown:
             self._shown = running
@@ -358,65 +374,50 @@ class Pool(GenServer):
 
     # --- workers ----------------------------------------------------------------------------------------------------
 
-    def _seat(self, slot: int, pid: Pid) -> None:
-        before = self._seats.get(slot)
-        seat = self._seats[slot] = _Seat(slot, pid, monitor(pid))
-        if before is not None:
-            seat.done, seat.failed, seat.starts = before.done, before.failed, before.starts
-        if self._desk.is_closed:
-            seat.is_over = True
-        else:
-            cast(pid, Welcome())
-
     def _note_child(self, said: ChildReady | ChildGone) -> None:
-        seat = self._seats[said.slot]
         if isinstance(said, ChildReady):
-            seat.child, seat.error, seat.is_failing = said.child, "", False
-            seat.starts += 1
-            self._desk.worker_ready(said.slot)
-            if said.handlers != self._handlers:  # the first child of all, or of another edition of the app
-                self._handlers = said.handlers
-                self._open()
+            self._manning.child_ready(said)
         else:
-            seat.child, seat.error, seat.is_over = None, said.error, said.is_last
-            seat.is_failing |= said.is_failing
-            self._desk.worker_paused(said.slot)
+            self._manning.child_gone(said)
             if said.is_failing:
                 self._tell(PoolFacts(self._config.session, self._workers()))
+        handlers = self._staff.known_to_all()
+        if (
+            handlers is not None and handlers != self._handlers
+        ):  # the first child of all, or of another edition of the app
+            self._handlers = handlers
+            self._open()
 
     def _order(self, slot: int | None, order: object) -> None:
         if slot is not None:
-            cast(self._seats[slot].pid, order)
+            self._manning.order(slot, order)
 
-    def _order_all(self, order: object) -> None:
-        for seat in self._seats.values():
-            cast(seat.pid, order)
+    def _answer(self, number: int, facts: dict[str, Any]) -> None:
+        self._tell(PoolAnswer(number, self._config.session, {"pool": self._config.name, **facts}))
 
     # --- the end ----------------------------------------------------------------------------------------------------
 
-    def _drain(self, grace: float, caller: Caller) -> None:
+    def _drain(self, grace: float, caller: Caller | None) -> None:
         if self._drainers is None:
             self._drainers = []
             self._close()
             send_after(grace, self.pid, _Timer.GRACE_OVER)
-        self._drainers.append(caller)
+        if caller is not None:
+            self._drainers.append(caller)
 
     def _close(self) -> None:
         if not self._desk.is_closed:
             self._desk.is_closed = True
+            self._manning.end_reload("the pool is being drained")
             self._tell(SessionClosed(session=self._config.session))
-            self._order_all(Finish())
+            self._manning.order_all(Finish())
 
     def _end_drain(self) -> None:
         """Answer those who wait for the drain, if it is over."""
-        if not self._drainers or not all(seat.is_over for seat in self._seats.values()):
+        if not self._drainers or not all(seat.is_over for seat in self._staff.seats.values()):
             return
         if self._queue is not None and not self._desk.is_empty:
             return
-        try:
-            Warden.bury(self._config.warden)
-        except CallFailed as failed:  # the node's own exit writes the tombstone
-            logger.warning("%r: the warden was not there to be closed: %s", self.pid, failed)
         for caller in self._drainers:
             reply(caller, None)
         self._drainers.clear()
@@ -434,13 +435,16 @@ class Pool(GenServer):
         }
 
     def _workers(self) -> list[dict[str, Any]]:
-        return [self._describe(seat) for _, seat in sorted(self._seats.items())]
+        return [self._describe(seat) for seat in self._staff.facts()]
 
-    def _describe(self, seat: _Seat) -> dict[str, Any]:
-        entry = self._board.read(seat.slot).running if seat.child is not None else None
-        job = None if entry is None else self._desk.job(entry.lease, entry.seq)
+    def _describe(self, seat: Seat) -> dict[str, Any]:
+        running = self._running_in(seat.slot) if seat.child is not None else []
+        oldest = min(running, key=lambda entry: entry.since_ns, default=None)
+        job = None if oldest is None else self._desk.job(oldest.lease, oldest.seq)
         described: dict[str, Any] = {
             "pool": self._config.name,
+            "tags": list(self._config.tags),
+            "executor": self._config.executor,
             "worker": seat.slot,
             "pid": repr(seat.pid),
             "child": seat.child,
@@ -448,53 +452,22 @@ class Pool(GenServer):
             "task": None,
             "since": None,
             "seconds": None,
-            "done": seat.done,
-            "failed": seat.failed,
+            "running": len(running),
+            **seat.tally.facts(),
             "restarts": max(0, seat.starts - 1),
             "error": seat.error,
             "failing": seat.is_failing,
+            "leaving": seat.is_leaving,
         }
-        if entry is not None and job is not None:
-            seconds = (boottime_ns() - entry.since_ns) / 1e9
-            described.update(seq=entry.seq, task=job.name, since=entry.started, seconds=seconds)
+        if oldest is not None and job is not None:
+            seconds = (boottime_ns() - oldest.since_ns) / 1e9
+            described.update(seq=oldest.seq, task=job.name, since=oldest.started, seconds=seconds)
         return described
 
+    def _cells_of(self, slot: int) -> range:
+        return range(slot * self._config.cells, (slot + 1) * self._config.cells)
 
-def pool_tree(config: PoolConfig) -> ChildSpec:
-    """A supervisor of the pool, its warden and its workers, for the node's tree. Raise no pool without one."""
-    workers = [
-        Worker.child_spec(config, slot, id=f"worker {slot}", shutdown=10.0)  # its release waits for its child
-        for slot in range(config.size)
-    ]
-    children = [
-        ChildSpec(id="pool", start=partial(Pool.start_link, config, name=config.pool)),
-        ChildSpec(
-            id="warden",
-            start=partial(
-                Warden.start_link,
-                config.directory,
-                config.node,
-                config.incarnation,
-                config.lease,
-                name=config.warden,
-            ),
-            shutdown=10.0,
-        ),
-        ChildSpec(
-            id="workers",
-            # A worker's crash is a fault of ours, and rare; each may have some before the whole pool is in doubt.
-            start=partial(Supervisor.start_link, workers, max_restarts=3 + config.size, max_seconds=10.0),
-            type="supervisor",
-        ),
-    ]
-    # A warden may be lost now and then, by an operator's hand or the kernel's; one that is lost five times in ten seconds
-    # is lost for a reason, such as its tombstone, and only a new incarnation helps.
-    start = partial(
-        Supervisor.start_link,
-        children,
-        strategy="rest_for_one",
-        max_restarts=5,
-        max_seconds=10.0,
-        name=f"pool tree {config.name}",
-    )
-    return ChildSpec(id=f"pool {config.name}", start=start, type="supervisor")
+    def _running_in(self, slot: int) -> list[Entry]:
+        """What a worker's blackboard names."""
+        views = (self._board.read(cell).running for cell in self._cells_of(slot)[: self._config.parallel])
+        return [entry for entry in views if entry is not None]

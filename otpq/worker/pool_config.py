@@ -23,7 +23,11 @@ class PoolConfig:
     app: str
     """`package.module:attribute`, or `/path/of/file.py:attribute`."""
     size: int
-    """How many workers, of one child each."""
+    """How many workers, of one child each; if it may grow (`most`), the fewest."""
+    most: int | None = None
+    """How many workers there may be while work waits; None: never more than `size`."""
+    idle: float = 30.0
+    """Seconds in which a worker beyond `size` was not needed before it is let go."""
     executor: str = "process"
     """How a child runs tasks: process (one at a time), thread or async (`parallel` at a time), script (programs alone)."""
     parallel: int = 1
@@ -36,6 +40,10 @@ class PoolConfig:
     """MiB that a child may have in memory at the end of a task before it is replaced; None: never for that."""
     name: str = "default"
     queues: tuple[str, ...] = ("default",)
+    tags: tuple[str, ...] = ()
+    """What operators call it by, beside its name."""
+    memory: float | None = None
+    """MiB that tasks of the whole node may have reserved at a time, the same for each of its pools; None: no bound."""
     path: tuple[str, ...] = ()
     """What goes first into the children's `sys.path`."""
     environment: Mapping[str, str] = field(default_factory=dict)
@@ -57,6 +65,11 @@ class PoolConfig:
         return self.parallel + (self.executor == "async")
 
     @property
+    def places(self) -> int:
+        """How many workers the blackboard has room for: when children are replaced there are two for one for a while."""
+        return max(2 * max(self.size, self.most or 0), 64)
+
+    @property
     def session(self) -> str:
         """The pool's name with the queue server."""
         return f"{self.node}/{self.incarnation}/{self.name}"
@@ -68,8 +81,13 @@ class PoolConfig:
 
     @property
     def warden(self) -> str:
-        """As `pool`, of its warden."""
-        return f"warden {self.name}"
+        """As `pool`, of the warden; a node has one, for all its pools."""
+        return "warden"
+
+    @property
+    def staff(self) -> str:
+        """As `pool`, of the supervisor of its workers."""
+        return f"workers {self.name}"
 
     @property
     def blackboard(self) -> Path:

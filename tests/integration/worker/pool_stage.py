@@ -18,16 +18,20 @@ from otpq.core.events import (
     Discarded,
     Failed,
     HandedBack,
+    Logged,
+    Progressed,
     Results,
     Running,
     SessionClosed,
 )
 from otpq.core.records import TaskRow
 from otpq.otp import Attached, GenServer, Pid, Supervisor, attach, cast, stop
-from otpq.queue.messages import Beat, Beaten, OpenPool, PoolFacts
+from otpq.queue.messages import Beat, Beaten, OpenPool, PoolAnswer, PoolFacts, PoolOrder, Reload, Scale
 from otpq.task import Options
 from otpq.worker.descendants import marked
-from otpq.worker.pool import Pool, PoolConfig, pool_tree
+from otpq.worker.pool import Pool
+from otpq.worker.pool_config import PoolConfig
+from otpq.worker.pool_tree import pool_tree
 from otpq.worker.spawn import MARK
 from tests.integration.worker.rounds import eventually
 
@@ -132,7 +136,7 @@ class FakeQueueServer(GenServer):
             self.hear_demand(said)
         elif isinstance(said, SessionClosed):
             self.asked = 0
-        elif not isinstance(said, Running | Cancelling):
+        elif not isinstance(said, Running | Cancelling | PoolAnswer | Progressed | Logged):
             assert self.pool is not None
             cast(self.pool, (said,))  # an effect, from the test
         if not isinstance(said, list | Beat):
@@ -205,6 +209,7 @@ class Stage:
         self.config = config
         self.batch = batch
         self.books = Books()
+        self.numbers = itertools.count(1)
         self.server = self.start_server()
         self.tree = Supervisor.start_link([pool_tree(config)], max_restarts=0)
 
@@ -224,6 +229,23 @@ class Stage:
 
     def children(self) -> list[int]:
         return [worker["child"] for worker in self.status["workers"] if worker["child"] is not None]
+
+    def order(self, order: Scale | Reload) -> dict[str, Any]:
+        """What comes of an operator's order."""
+        number = next(self.numbers)
+        cast(self.pool, PoolOrder(number, order))
+        answers: list[PoolAnswer] = []
+
+        def look() -> bool:
+            answers[:] = [answer for answer in self.seen(PoolAnswer) if answer.number == number]
+            return bool(answers)
+
+        self.until(look)
+        return answers[0].facts
+
+    def seats(self) -> dict[int, int | None]:
+        """The child of each worker that is not leaving."""
+        return {each["worker"]: each["child"] for each in self.status["workers"] if not each["leaving"]}
 
     def wait_ready(self) -> None:
         self.until(lambda: len(self.children()) == self.config.size)

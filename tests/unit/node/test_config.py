@@ -8,10 +8,8 @@ import pytest
 
 from otpq.errors import UsageError
 from otpq.node.config import BadDirectory, NodeConfig
+from otpq.node.pools import PoolSettings
 from otpq.wire.node_name import NodeName
-
-WORKERS = "a whole number, 0 or more"
-TEXT = "printable text of 1 to 255 bytes"
 
 
 def test_what_is_not_told_follows_from_the_name(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -25,13 +23,10 @@ def test_what_is_not_told_follows_from_the_name(monkeypatch: pytest.MonkeyPatch)
 @pytest.mark.parametrize(
     ("given", "said"),
     [
-        ({"workers": -1}, f"workers=-1 is not allowed: {WORKERS}"),
-        ({"workers": 1.5}, f"workers=1.5 is not allowed: {WORKERS}"),
-        ({"workers": True}, f"workers=True is not allowed: {WORKERS}"),
-        ({"queues": ()}, "queues=() is not allowed: one or more names, each once"),
-        ({"queues": ("a", "b", "a")}, "queues=('a', 'b', 'a') is not allowed: one or more names, each once"),
-        ({"queues": ("a", "")}, f"queue='' is not allowed: {TEXT}"),
-        ({"queues": ("a\nb",)}, TEXT),
+        ({"pools": (PoolSettings(), PoolSettings())}, "pools=['default', 'default'] is not allowed: each name once"),
+        ({"memory": -1}, "memory=-1.0 is not allowed: MiB, more than 0"),
+        ({"script_dirs": (Path("scripts"),)}, "script_dirs='scripts' is not allowed: absolute paths of directories"),
+        ({"script_dirs": (Path("/nowhere"),)}, "script_dirs='/nowhere' is not allowed: absolute paths of directories"),
         ({"grace": -1}, "grace=-1 is not allowed: seconds, 0 or more"),
         ({"grace": math.nan}, "grace=nan is not allowed: seconds, 0 or more"),
         ({"grace": "x"}, "grace='x' is not allowed: seconds, 0 or more"),
@@ -51,3 +46,11 @@ def test_a_directory_that_cannot_be_used_is_told_with_what_to_do() -> None:
         "the node's directory /a cannot be used: Permission denied: /a/b; "
         "make it writable for this user, free some space, or name another by --dir"
     )
+
+
+def test_a_node_without_an_app_runs_scripts_or_nothing(tmp_path: Path) -> None:
+    assert NodeConfig().staffed == ()
+    pool = PoolSettings(name="io", executor="thread", parallel=4)
+    with_scripts = NodeConfig(script_dirs=(tmp_path,), pools=(pool, PoolSettings(name="off", least=0)))
+    assert [(each.name, each.executor, each.at_a_time) for each in with_scripts.staffed] == [("io", "script", 1)]
+    assert NodeConfig(app="a:b", pools=(pool,)).staffed == (pool,)

@@ -11,7 +11,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 
 from otpq.core.effects import Dispatch
 from otpq.core.events import Cancelled, Demand, HandedBack, Results, Succeeded
-from otpq.worker.desk import BATCHES, Desk
+from otpq.worker.desk import BATCHES, Desk, Said
 from otpq.worker.orders import Job
 
 if TYPE_CHECKING:
@@ -125,7 +125,7 @@ def test_results_of_what_is_not_open_are_dropped() -> None:
 def test_a_worker_that_ends_is_answered_for() -> None:
     desk = desk_of(0, 1)
     desk.take(Dispatch(session="s", lease=1, number=1, rows=[]), [job(10), job(11), job(12, at_most_once=True)])
-    desk.worker_gone(0, 10)
+    desk.worker_gone(0, {10})
     assert desk.flush() == [HandedBack(session="s", lease=1, seqs=(11,))]
     assert desk.held == (1,)
     desk.committed(1, (11,))
@@ -190,7 +190,7 @@ class DeskMachine(RuleBasedStateMachine):
         """What is open at the queue server."""
         self.at_work: dict[int, tuple[int, set[int]]] = {}
         """Lease to (slot, seqs): what the workers have."""
-        self.heard: list[Results | HandedBack] = []
+        self.heard: list[Said] = []
         self.said: set[int] = set()
         self.interrupted: set[int] = set()
         self.dropped: set[int] = set()
@@ -247,7 +247,7 @@ class DeskMachine(RuleBasedStateMachine):
     def end_worker(self, slot: int, data: st.DataObject) -> None:
         has = sorted(seq for at, seqs in self.at_work.values() if at == slot for seq in seqs)
         running = data.draw(st.sampled_from([None, *has]))
-        self.desk.worker_gone(slot, running)
+        self.desk.worker_gone(slot, set() if running is None else {running})
         self.ready.discard(slot)
         if running is not None:
             self.interrupted.add(running)
@@ -306,7 +306,8 @@ class DeskMachine(RuleBasedStateMachine):
         assert self.desk.is_empty
 
 
-def seqs_of(event: Results | HandedBack) -> tuple[int, ...]:
+def seqs_of(event: Said) -> tuple[int, ...]:
+    assert isinstance(event, Results | HandedBack)
     seqs: Iterable[int] = event.seqs if isinstance(event, HandedBack) else (each.seq for each in event.results)
     return tuple(seqs)
 
