@@ -1,0 +1,151 @@
+"""The supervision tree of a node, as docs/architecture.md draws it."""
+
+from __future__ import annotations
+
+import logging
+from functools import partial
+from typing import TYPE_CHECKING
+
+from otpq.errors import OtpqError
+from otpq.node.console import Console
+from otpq.node.past import deaths_in, new_incarnation, remove_leftovers
+from otpq.node.undertaker import Undertaker
+from otpq.otp import ChildSpec, Crash, FailedToStartChild, Reason, Shutdown, StartFailed, Supervisor, cast
+from otpq.queue.onlooker import CONSOLE
+from otpq.queue.pruner import Pruner
+from otpq.queue.queue_server import QueueServer
+from otpq.queue.reader import Reader
+from otpq.store.url import open_store, parse_url
+from otpq.wire.listener import Listener
+from otpq.worker import tombstone
+from otpq.worker.pool_config import PoolConfig
+from otpq.worker.pool_tree import pool_tree
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from otpq.node.config import NodeConfig
+    from otpq.node.console_lines import Line
+    from otpq.node.pools import PoolSettings
+    from otpq.otp import Pid
+    from otpq.wire.cookie import Cookie
+
+__all__ = ["start_tree"]
+
+logger = logging.getLogger("otpq.node")
+
+
+def start_tree(config: NodeConfig, cookie: Cookie, say: Callable[[Sequence[Line]], None] | None) -> Pid:
+    """Start all of a node; its supervisor, linked to the current process.
+
+    Args:
+        config: What it is to be; its directory is there.
+        cookie: Who may talk to it.
+        say: As of `run_node`.
+
+    Raises:
+        BaseException: What the first process that could not start has said.
+    """
+    incarnation = new_incarnation()
+    name = config.name.plain
+    undertaker = partial(Undertaker.start_link, config.place, name, "queue_server")
+    specs = [
+        _queue_tree(config, cookie, name, incarnation),
+        ChildSpec(id="undertaker", start=undertaker, restart="transient"),
+    ]
+    if say is not None:
+        # First up and last down, so that it tells of all; never restarted, since a display must not bring a node down.
+        console = partial(Console.start_link, say, name=CONSOLE)
+        specs.insert(0, ChildSpec(id="console", start=console, restart="temporary", shutdown=1.0))
+    if config.staffed:
+        start = partial(_start_pools, config, name, incarnation)
+        specs.append(ChildSpec(id="pool tree", start=start, type="supervisor"))
+    # Five restarts in ten seconds: a store or a socket that is broken for a moment is worth some tries, and what does
+    # not mend in that time is for the operator, or for whoever restarts the program.
+    try:
+        return Supervisor.start_link(specs, max_restarts=5, max_seconds=10.0, name="node")
+    except StartFailed as failed:
+        raise _root(failed.reason, failed) from None
+
+
+def _queue_tree(config: NodeConfig, cookie: Cookie, name: str, incarnation: str) -> ChildSpec:
+    has_reader = parse_url(config.store_url) is not None  # nobody else can look into this process's memory
+    children = [
+        ChildSpec(
+            id="queue_server",
+            start=partial(
+                QueueServer.start_link,
+                partial(open_store, config.store_url),
+                partial(Listener, config.name.address, cookie),
+                name,
+                incarnation,
+                deaths_in(config.place, name),
+                has_reader=has_reader,
+                lease=config.lease,
+                name="queue_server",
+            ),
+            shutdown=10.0,
+        )
+    ]
+    pruner = partial(
+        Pruner.start_link,
+        "queue_server",
+        config.retention,
+        partial(remove_leftovers, config.place, incarnation),
+        name="pruner",
+    )
+    children.append(ChildSpec(id="pruner", start=pruner))
+    if has_reader:
+        reader = partial(Reader.start_link, config.store_url, "queue_server", name="reader")
+        children.append(ChildSpec(id="reader", start=reader))
+    # Rest for one: what looks or prunes for a queue server that is gone has nobody to tell. The numbers are the node's:
+    # what does not mend here does not mend above.
+    start = partial(
+        Supervisor.start_link, children, strategy="rest_for_one", max_restarts=5, max_seconds=10.0, name="queue tree"
+    )
+    return ChildSpec(id="queue tree", start=start, type="supervisor")
+
+
+def _start_pools(config: NodeConfig, name: str, incarnation: str) -> Pid:
+    """Start the pools' tree, as another incarnation if this one is over.
+
+    The warden ends an incarnation whose lease has run out, because the node was stopped or its queue server gone, and a
+    tombstone is for good. The node lives on all the same; it tells the queue server of the death, which ends the leases.
+    """
+    if tombstone.path_of(config.place, incarnation).exists():
+        for death in deaths_in(config.place, name):
+            cast("queue_server", (death,))
+        incarnation = new_incarnation()
+        logger.warning("the lease ran out and the warden ended what ran; going on as incarnation %s", incarnation)
+    return pool_tree(*(_pool_config(config, pool, name, incarnation) for pool in config.staffed)).start()
+
+
+def _pool_config(config: NodeConfig, pool: PoolSettings, name: str, incarnation: str) -> PoolConfig:
+    return PoolConfig(
+        node=name,
+        incarnation=incarnation,
+        directory=config.place,
+        name=pool.name,
+        queues=pool.queues,
+        tags=pool.tags,
+        executor=pool.executor,
+        parallel=pool.at_a_time,
+        size=pool.least,
+        most=pool.most,
+        memory=config.memory,
+        script_dirs=tuple(map(str, config.script_dirs)),
+        app=config.app or "",
+        path=config.path,
+        # What a handler submits goes to its own node, whatever the shell that started the node talks to.
+        environment={"OTPQ_NODE": str(config.name), "OTPQ_COOKIE_FILE": str(config.cookie.absolute())},
+        grace=config.grace,
+        lease=config.lease,
+        beat=min(1.0, config.lease / 5),
+    )
+
+
+def _root(reason: Reason, fallback: BaseException) -> BaseException:
+    """The error at the bottom of a failed start."""
+    while isinstance(reason, Shutdown) and isinstance(reason.detail, FailedToStartChild):
+        reason = reason.detail.reason
+    return reason.error if isinstance(reason, Crash) else OtpqError(f"{fallback}")
