@@ -35,23 +35,30 @@ def restore(state: State, name: str, packed: bytes) -> None:
     handler.declared = packed
     handler.defaults = Options.unpack(packed)
     handler.default_limit = handler.defaults.max_concurrency
+    handler.is_special = handler.defaults.at_most_once or handler.defaults.memory is not None
     state.handlers.know(name)
 
 
 def declare(state: State, told: Mapping[str, bytes]) -> None:
     """Take in what a pool's app declares; the latest word counts."""
-    has_new_limit = False
+    has_new_limit = has_new_memory = False
     for name, packed in told.items():
         handler = state.handlers[name]
         if name in state.handlers.known and handler.declared == packed:
             continue
-        limit = handler.limit
+        limit, memory = handler.limit, handler.defaults.memory
         restore(state, name, packed)
         has_new_limit |= handler.limit != limit
+        has_new_memory |= handler.defaults.memory != memory
         state.ledger.settings[f"{PREFIX}:{name}"] = packed
     if has_new_limit:
         for lease in state.leases.open.values():
             state.take_slots(lease)
+    if has_new_memory:
+        state.lanes.look_again()
+        for lease in state.leases.open.values():
+            if lease.reserved or state.is_bounded(lease.node[0]):
+                state.reserve(lease)
 
 
 def note_served(state: State) -> None:

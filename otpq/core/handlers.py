@@ -37,7 +37,7 @@ class Handler:
     threads takes one for each of the first n tasks.
     """
 
-    __slots__ = ("declared", "default_limit", "defaults", "mean", "name", "runs", "settings", "used")
+    __slots__ = ("declared", "default_limit", "defaults", "is_special", "mean", "name", "runs", "settings", "used")
 
     def __init__(self, name: str) -> None:
         self.name = name
@@ -46,6 +46,8 @@ class Handler:
         """What its app declares, packed; nothing also while it is not known."""
         self.defaults = DEFAULTS
         """The same, opened: what its tasks have unless their callers say otherwise."""
+        self.is_special = False
+        """Whether what is declared has a say in which tasks go together in a batch."""
         self.default_limit: int | None = None
         self.used = 0
         """Slots taken. Counted only while there is a limit."""

@@ -69,7 +69,7 @@ class Lane(Window):
 class Group:
     """The lanes of one handler in one priority of a queue, in the order of their turns."""
 
-    __slots__ = ("handler", "is_held", "is_looked_at", "priority", "queue", "ring", "waiting")
+    __slots__ = ("handler", "is_held", "is_looked_at", "least", "priority", "queue", "ring", "waiting")
 
     def __init__(self, queue: Queue, handler: Handler, priority: int) -> None:
         self.queue = queue
@@ -82,6 +82,9 @@ class Group:
         """Whether all lanes that are soon in turn have been asked for since the last change."""
         self.is_held = False
         """Whether a window of it may hold a row."""
+        self.least: tuple[float, float] | None = None
+        """Where all lanes were found to wait for memory: of a node with the first MiB, the second would have to be free; None:
+        not looked at since the last change."""
 
 
 class Queue:
@@ -166,6 +169,7 @@ class Lanes:
         group.waiting -= count
         group.queue.waiting -= count
         group.is_looked_at = False
+        group.least = None
 
     def front(self, group: Group) -> Lane | None:
         """The lane of `group` that is in turn; forgets those that have become empty."""
@@ -200,6 +204,7 @@ class Lanes:
         for (lane, limit), rows in zip(self._asked, answers, strict=False):
             lane.refill(rows, limit, leased)
             lane.group.is_held = True
+            lane.group.least = None
             if lane.waiting and not lane.rows:  # all that was read is leased: read on
                 lane.group.is_looked_at = False
         self._asked = []
@@ -210,8 +215,15 @@ class Lanes:
             for group in self._groups(queue):
                 if group.is_held and which(group):
                     group.is_held = group.is_looked_at = False
+                    group.least = None
                     for lane in group.ring:
                         lane.drop()
+
+    def look_again(self) -> None:
+        """Forget what was found out of the memory that tasks need."""
+        for queue in self.queues.values():
+            for group in self._groups(queue):
+                group.least = None
 
     def _ask_for(self, group: Group) -> None:
         cap = self.cap
@@ -257,3 +269,4 @@ class Lanes:
         group.queue.waiting += count
         group.is_looked_at = False
         group.is_held = True
+        group.least = None
