@@ -19,6 +19,7 @@ from collections import deque
 from itertools import islice
 from typing import TYPE_CHECKING, TypeAlias
 
+from otpq.core.pauses import Pausable
 from otpq.core.records import LaneId, LaneRange
 from otpq.core.window import Room, Window
 
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
     from otpq.core.handlers import Handler, Handlers
     from otpq.core.records import LaneSummary, TaskRow
 
-__all__ = ["Group", "Lane", "LaneKey", "Lanes", "Queue"]
+__all__ = ["LOOK_AHEAD", "Group", "Lane", "LaneKey", "Lanes", "Queue", "QueueSettings"]
 
 LaneKey: TypeAlias = tuple[str, str, str, int]
 """(queue, handler, partition, priority), as in `LaneId`; a plain tuple is looked up fastest."""
@@ -87,18 +88,29 @@ class Group:
         not looked at since the last change."""
 
 
+class QueueSettings(Pausable, frozen=True, omit_defaults=True):
+    """What operators have set of a queue, durably."""
+
+    max_size: int | None = None
+
+
 class Queue:
     """A named line of tasks: its groups by priority, and what operators have set."""
 
-    __slots__ = ("groups", "max_size", "name", "paused", "waiting")
+    __slots__ = ("groups", "max_size", "name", "paused", "settings", "waiting")
 
     def __init__(self, name: str) -> None:
         self.name = name
         self.groups: tuple[dict[str, Group], ...] = tuple({} for _ in range(10))
         """By 9 - priority, so the most urgent comes first; then by handler."""
         self.waiting = 0
-        self.paused = False
-        self.max_size: int | None = None
+        self.set(QueueSettings())
+
+    def set(self, settings: QueueSettings) -> None:
+        """Note what operators have set; what the hot paths ask for is kept at hand."""
+        self.settings = settings
+        self.paused = settings.paused
+        self.max_size = settings.max_size
 
 
 class Lanes:

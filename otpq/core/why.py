@@ -50,7 +50,9 @@ def _held_up(state: State, row: TaskRow) -> Why:
     queue = state.lanes.queue(row.queue)
     handler = state.handlers[row.name]
     if queue.paused or handler.paused:
-        return Why("paused", {"queue": queue.paused, "handler": handler.paused})
+        settings = queue.settings if queue.paused else handler.settings
+        facts: dict[str, Fact] = {"by": settings.by, "why": settings.why, "since": settings.since}
+        return Why("paused", {"queue": queue.paused, "handler": handler.paused, **facts})
     pools = [one for one in state.sessions.values() if row.queue in one.queues and state.leases.is_trusted(one.node)]
     able = [pool for pool in pools if pool.handlers is None or row.name in pool.handlers]
     if pools and not able:
