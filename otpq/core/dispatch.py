@@ -200,8 +200,11 @@ def _fill_from(state: State, groups: list[Group], batch: Batch) -> bool:
     heads: list[Head] = []
     for group in groups:
         if batch.may_start(group.handler):
-            lane = _front(state, group, batch)
-            if lane is not None and not _push(state, heads, group, lane, batch):
+            lane, head = _next(state, group, batch)
+            if head is not None:
+                heads.append((head.due, head.seq, group))
+            elif lane is not None:
+                state.is_hungry = True
                 return False
     heapify(heads)
     while heads:
@@ -213,57 +216,54 @@ def _fill_from(state: State, groups: list[Group], batch: Batch) -> bool:
         _take(state, group, batch, None if rival is None else _head_key(rival))
         if batch.is_closed:
             return False
-        lane = _front(state, group, batch)
-        if lane is None:
+        lane, head = _next(state, group, batch)
+        if head is not None:
+            heapreplace(heads, (head.due, head.seq, group))
+        elif lane is None:
             heappop(heads)
-            continue
-        first = _head(state, lane, batch)
-        if first is None:
+        else:
             state.is_hungry = True
             return False
-        heapreplace(heads, (first.due, first.seq, group))
     return True
 
 
-def _push(state: State, heads: list[Head], group: Group, lane: Lane, batch: Batch) -> bool:
-    """Enter a group by the head of the lane in turn; False: the head must be read first."""
-    first = _head(state, lane, batch)
-    if first is None:
-        state.is_hungry = True
-        return False
-    heads.append((first.due, first.seq, group))
-    return True
+def _next(state: State, group: Group, batch: Batch) -> tuple[Lane | None, TaskRow | None]:
+    """The lane of `group` that is in turn and its head; where that one waits for memory, of the next that does not.
 
-
-def _front(state: State, group: Group, batch: Batch) -> Lane | None:
-    """The lane of `group` that is in turn, or must be read; where that one waits for memory, the next that does not."""
+    A lane without a head must be read first.
+    """
     lane = state.lanes.front(group)
-    if lane is None or batch.free is None or not lane.rows or _head(state, lane, batch) is not None:
-        return lane
-    return _pass_over(state, group, batch, batch.free)
+    if lane is None or not lane.rows:
+        return lane, None
+    if batch.free is None:
+        return lane, lane.rows[0]
+    head = _head(state, lane, batch)
+    return (lane, head) if head is not None else _pass_over(state, group, batch, batch.free)
 
 
-def _pass_over(state: State, group: Group, batch: Batch, free: float) -> Lane | None:
+def _pass_over(state: State, group: Group, batch: Batch, free: float) -> tuple[Lane | None, TaskRow | None]:
     """The first lane of which something fits, or that must be read."""
     capacity = batch.session.memory or 0.0
     if group.least is not None and group.least[0] == capacity and group.least[1] > free:
-        return None
+        return None, None
     least = math.inf
     for lane in islice(group.ring, LOOK_AHEAD):
         if not lane.waiting:
             continue
+        if not lane.rows:
+            return lane, None
         row = _possible(state, lane, capacity)
-        if not lane.rows or (row is not None and batch.has_room(state.memory(row))):
-            return lane
+        if row is not None and batch.has_room(state.memory(row)):
+            return lane, row
         least = min(least, math.inf if row is None else state.memory(row))
     group.least = (capacity, least)
-    return None
+    return None, None
 
 
 def _head(state: State, lane: Lane, batch: Batch) -> TaskRow | None:
-    """What is first in a lane for this batch; None: it must be read, or waits for memory."""
+    """What is first in a lane for this batch; None: it waits for memory."""
     if batch.free is None:
-        return lane.rows[0] if lane.rows else None
+        return lane.rows[0]
     row = _possible(state, lane, batch.session.memory or 0.0)
     return row if row is not None and batch.has_room(state.memory(row)) else None
 
@@ -280,7 +280,7 @@ def _head_key(head: Head) -> Key:
 def _take(state: State, group: Group, batch: Batch, rival: Key | None) -> None:
     """Move tasks of `group` into the batch, in its order, while they come before `rival`'s head and there is room."""
     ring = group.ring
-    lane = ring[0] if batch.free is None else _front(state, group, batch)
+    lane: Lane | None = ring[0] if batch.free is None else _next(state, group, batch)[0]
     while lane is not None and not batch.is_closed:
         room = batch.room_for(group.handler)
         if room == 0:
@@ -292,8 +292,7 @@ def _take(state: State, group: Group, batch: Batch, rival: Key | None) -> None:
         count = _take_run(state, lane, batch, room if len(ring) == 1 else 1, rival)
         if count and lane.waiting:
             ring.rotate(-1)  # the others' turn; of no effect where there are none
-        lane = _front(state, group, batch)
-        head = None if lane is None else _head(state, lane, batch)
+        lane, head = _next(state, group, batch)
         if head is None or not batch.may_start(group.handler) or (rival is not None and (head.due, head.seq) > rival):
             return
 
