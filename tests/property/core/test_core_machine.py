@@ -679,7 +679,7 @@ def test_the_core_keeps_its_promises_and_every_transition_is_reached() -> None:
     run_state_machine_as_test(
         CoreMachine,
         settings=settings(
-            max_examples=400,
+            max_examples=250,
             stateful_step_count=60,
             deadline=None,
             report_multiple_bugs=False,
