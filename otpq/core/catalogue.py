@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from otpq.core.handlers import hook_of
+from otpq.core.pauses import paused
 from otpq.task import DEFAULT_HANDLER, DEFAULTS, Options
 
 if TYPE_CHECKING:
@@ -19,7 +21,7 @@ if TYPE_CHECKING:
     from otpq.core.lanes import LaneKey
     from otpq.core.state import State
 
-__all__ = ["PREFIX", "NotKnown", "completed", "declare", "facts", "line_of", "note_served", "restore"]
+__all__ = ["PREFIX", "NotKnown", "completed", "declare", "facts", "line_of", "note_served", "queues", "restore"]
 
 PREFIX = "declared"
 """Of the settings that keep declarations: 'declared:NAME'."""
@@ -35,23 +37,50 @@ def restore(state: State, name: str, packed: bytes) -> None:
     handler.declared = packed
     handler.defaults = Options.unpack(packed)
     handler.default_limit = handler.defaults.max_concurrency
+    handler.is_special = handler.defaults.at_most_once or handler.defaults.memory is not None
     state.handlers.know(name)
+    hook = hook_of(name)
+    if hook is not None:
+        followed, kind = hook
+        state.handlers[followed].hooks[kind] = name
 
 
 def declare(state: State, told: Mapping[str, bytes]) -> None:
     """Take in what a pool's app declares; the latest word counts."""
-    has_new_limit = False
+    has_new_limit = has_new_memory = False
     for name, packed in told.items():
         handler = state.handlers[name]
-        if name in state.handlers.known and handler.declared == packed:
+        _forget_hooks(state, name, told)
+        if name in state.handlers.known and handler.declared == packed and not _is_loose(state, name):
             continue
-        limit = handler.limit
+        limit, memory = handler.limit, handler.defaults.memory
         restore(state, name, packed)
         has_new_limit |= handler.limit != limit
+        has_new_memory |= handler.defaults.memory != memory
         state.ledger.settings[f"{PREFIX}:{name}"] = packed
     if has_new_limit:
         for lease in state.leases.open.values():
             state.take_slots(lease)
+    if has_new_memory:
+        state.lanes.look_again()
+        for lease in state.leases.open.values():
+            if lease.reserved or state.is_bounded(lease.node[0]):
+                state.reserve(lease)
+
+
+def _forget_hooks(state: State, name: str, told: Mapping[str, bytes]) -> None:
+    """Have no hooks follow that the handler's app has no more: nobody would run them."""
+    hooks = state.handlers[name].hooks
+    for kind, hook in list(hooks.items()):
+        if hook not in told:
+            del hooks[kind]
+            state.ledger.settings[f"{PREFIX}:{hook}"] = None
+
+
+def _is_loose(state: State, name: str) -> bool:
+    """Whether this is a hook that has been forgotten."""
+    hook = hook_of(name)
+    return hook is not None and hook[1] not in state.handlers[hook[0]].hooks
 
 
 def note_served(state: State) -> None:
@@ -65,8 +94,9 @@ def facts(state: State) -> list[dict[str, Any]]:
     """What is known of each handler, by name.
 
     Keys: `handler`, `known` (whether an app has declared it), `options` (those it declares, in so far as they differ from the
-    defaults), `limit` and `used` (slots; counted only where there is a limit), `paused`, `runs`, `mean` (seconds a run, of
-    late), `pools` (the sessions that have it).
+    defaults), `limit` and `used` (slots; counted only where there is a limit), `paused`, and if it is, `by`, `why` and `since`;
+    since this core's start `runs` (those that a child told of), `succeeded`, `failed` (tasks, for good), `retried` (runs that were
+    followed by another), `mean` (seconds a run, of late) and `max`; `pools` (the sessions that have it).
     """
     return [
         {
@@ -75,12 +105,27 @@ def facts(state: State) -> list[dict[str, Any]]:
             "options": msgspec.to_builtins(handler.defaults),
             "limit": handler.limit,
             "used": handler.used,
-            "paused": handler.paused,
+            **paused(handler.settings),
             "runs": handler.runs,
+            "succeeded": handler.succeeded,
+            "failed": handler.failed,
+            "retried": handler.retried,
             "mean": handler.mean,
+            "max": handler.longest,
             "pools": [session.id for session in state.sessions.values() if name in (session.handlers or ())],
         }
         for name, handler in sorted(state.handlers.items())
+    ]
+
+
+def queues(state: State) -> list[dict[str, Any]]:
+    """What operators have set of each queue, by name.
+
+    Keys: `queue`, `paused`, and if it is, `by`, `why` and `since`; `max_size` (None: no limit).
+    """
+    return [
+        {"queue": name, **paused(queue.settings), "max_size": queue.max_size}
+        for name, queue in sorted(state.lanes.queues.items())
     ]
 
 

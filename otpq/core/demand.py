@@ -14,7 +14,19 @@ __all__ = ["Session"]
 class Session:
     """One pool's open line to this core."""
 
-    __slots__ = ("asked", "handlers", "id", "node", "parallel", "queues", "running", "sent", "served", "turn")
+    __slots__ = (
+        "asked",
+        "handlers",
+        "id",
+        "memory",
+        "node",
+        "parallel",
+        "queues",
+        "running",
+        "sent",
+        "served",
+        "turn",
+    )
 
     def __init__(self, opened: SessionOpened) -> None:
         self.id = opened.session
@@ -23,6 +35,8 @@ class Session:
         self.parallel = max(1, opened.parallel)
         self.handlers = None if opened.handlers is None else frozenset(opened.handlers)
         """What it can run; None: not known yet."""
+        self.memory = opened.memory
+        """MiB that tasks on its node may have reserved; None: no bound."""
         self.asked = 0
         self.sent: int | None = None
         """Number of the last batch sent. Unknown until the pool has told what it has received."""

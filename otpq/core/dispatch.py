@@ -2,17 +2,26 @@
 
 A batch holds about `BATCH_SECONDS` of work by the handlers' recent mean run times, at most `BATCH_BYTES`, and no more than
 the limits allow; one task where a handler has no history, and then at most as many as it has shown runs, so that a batch
-grows by doubling. The tasks go in the order that `lanes.py` tells. Sessions that wait longest are served first, one batch
-a round; what waits is shared out among all open demand, unless it is too little to be worth a second message.
+grows by doubling. A child that runs n tasks at a time may get n, whatever they are: none of them waits for another. The tasks
+go in the order that `lanes.py` tells. Sessions that wait longest are served first, one batch a round; what waits is shared
+out among all open demand, unless it is too little to be worth a second message.
+
+On a node with a bound on memory (`memory.py`), a lane whose head does not fit now waits, and is passed over for others, the
+next of the same handler first; its turn is kept for it. A task that is larger than all that a node has is passed over there, so
+far as the lane's window goes: it hides nobody.
 """
 
 from __future__ import annotations
 
-from heapq import heapify, heappop, heapreplace
+import math
+from heapq import heapify, heappop, heapreplace, nlargest
+from itertools import islice
 from typing import TYPE_CHECKING, Final, TypeAlias
 
 from otpq.core.effects import Dispatch
+from otpq.core.lanes import LOOK_AHEAD
 from otpq.core.leases import Lease
+from otpq.core.memory import needed
 
 if TYPE_CHECKING:
     from otpq.core.demand import Session
@@ -20,6 +29,7 @@ if TYPE_CHECKING:
     from otpq.core.lanes import Group, Lane, Queue
     from otpq.core.records import Key, TaskRow
     from otpq.core.state import State
+    from otpq.task import Options
 
 __all__ = ["dispatch"]
 
@@ -41,12 +51,28 @@ Head: TypeAlias = "tuple[float, int, Group]"
 class Batch:
     """A batch while it is being filled."""
 
-    __slots__ = ("counts", "is_alone", "is_closed", "rows", "seconds", "session", "share", "size")
+    __slots__ = (
+        "counts",
+        "free",
+        "is_alone",
+        "is_closed",
+        "is_new",
+        "memories",
+        "rows",
+        "seconds",
+        "session",
+        "share",
+        "size",
+    )
 
-    def __init__(self, session: Session, share: int) -> None:
+    def __init__(self, session: Session, share: int, free: float | None) -> None:
         self.session = session
         self.share = share
         """Its part of what waits."""
+        self.free = free
+        """MiB that it may reserve; None: as much as it likes."""
+        self.memories: list[float] = []
+        """What the largest of its tasks need, as many as run at a time."""
         self.rows: list[TaskRow] = []
         self.counts: dict[str, int] = {}
         """Tasks by handler."""
@@ -54,12 +80,16 @@ class Batch:
         self.size = 0
         self.is_alone = False
         self.is_closed = False
+        self.is_new = False
+        """Whether it has a task of a handler without history."""
 
     @property
     def packet(self) -> int:
         """How many of its tasks go to a child at a time."""
+        if self.is_new:
+            return 1
         if not self.seconds:
-            return 1 if self.is_closed else PACKET_TASKS
+            return PACKET_TASKS
         return max(1, min(PACKET_TASKS, int(PACKET_SECONDS * len(self.rows) / self.seconds)))
 
     def may_start(self, handler: Handler) -> bool:
@@ -70,16 +100,36 @@ class Batch:
 
     def room_for(self, handler: Handler) -> int:
         """How many more tasks of `handler` may go in; 0: the batch is full."""
-        has = self.counts.get(handler.name, 0)
-        if not handler.runs:
-            return 0 if self.rows else 1
-        mean = max(handler.mean, 1e-6)
-        by_time = int((BATCH_SECONDS * self.session.parallel - self.seconds) / mean)
-        share = max(self.share, int(SHARED_SECONDS / mean)) - len(self.rows)
-        most = min(by_time, share, BATCH_TASKS - len(self.rows), handler.runs - has)
+        at_once = self.session.parallel - len(self.rows)
+        if not handler.runs or self.is_new:
+            most = min(at_once, self.share - len(self.rows))
+        else:
+            has = self.counts.get(handler.name, 0)
+            mean = max(handler.mean, 1e-6)
+            by_time = int((BATCH_SECONDS * self.session.parallel - self.seconds) / mean)
+            share = max(self.share, int(SHARED_SECONDS / mean)) - len(self.rows)
+            most = min(max(min(by_time, handler.runs - has), at_once), share, BATCH_TASKS - len(self.rows))
         if handler.limit is not None:
             most = min(most, self._slots_left(handler))
         return max(most, 0 if self.rows else 1)
+
+    def takes(self, options: Options) -> bool:
+        """Whether a task with these options may go in with others; what it needs is then reserved."""
+        if options.at_most_once or not self.has_room(options.memory or 0.0):
+            return False
+        self.reserve(options.memory or 0.0)
+        return True
+
+    def has_room(self, memory: float) -> bool:
+        """Whether a task that needs so many MiB still fits."""
+        if self.free is None or not memory:
+            return True
+        return needed([*self.memories, memory], self.session.parallel) <= self.free
+
+    def reserve(self, memory: float) -> None:
+        """Count what a task needs."""
+        if self.free is not None and memory:
+            self.memories = nlargest(self.session.parallel, [*self.memories, memory])
 
     def _slots_left(self, handler: Handler) -> int:
         """How many more tasks may go in until a slot is missing."""
@@ -94,7 +144,7 @@ class Batch:
         self.size += size
         self.seconds += handler.mean * len(rows)
         self.counts[handler.name] = self.counts.get(handler.name, 0) + len(rows)
-        self.is_closed |= not handler.runs
+        self.is_new |= not handler.runs
 
 
 def dispatch(state: State) -> None:
@@ -124,12 +174,13 @@ def dispatch(state: State) -> None:
 def _next_batch(state: State, session: Session, wanted: int) -> Batch | None:
     """The next batch for a session, from the first of its queues, in turn, that has any."""
     queues = session.queues
+    free = None if session.memory is None else session.memory - state.reservations.of(session.node[0])
     for offset in range(len(queues)):
         turn = (session.turn + offset) % len(queues)
         queue = state.lanes.queues.get(queues[turn])
         if queue is None or queue.paused or not queue.waiting:
             continue
-        batch = Batch(session, -(-queue.waiting // max(1, wanted)))
+        batch = Batch(session, -(-queue.waiting // max(1, wanted)), free)
         _fill(state, queue, batch)
         if batch.rows:
             session.turn = turn + 1
@@ -149,8 +200,11 @@ def _fill_from(state: State, groups: list[Group], batch: Batch) -> bool:
     heads: list[Head] = []
     for group in groups:
         if batch.may_start(group.handler):
-            lane = state.lanes.front(group)
-            if lane is not None and not _push(state, heads, group, lane):
+            lane, head = _next(state, group, batch)
+            if head is not None:
+                heads.append((head.due, head.seq, group))
+            elif lane is not None:
+                state.is_hungry = True
                 return False
     heapify(heads)
     while heads:
@@ -162,26 +216,61 @@ def _fill_from(state: State, groups: list[Group], batch: Batch) -> bool:
         _take(state, group, batch, None if rival is None else _head_key(rival))
         if batch.is_closed:
             return False
-        lane = state.lanes.front(group)
-        if lane is None:
+        lane, head = _next(state, group, batch)
+        if head is not None:
+            heapreplace(heads, (head.due, head.seq, group))
+        elif lane is None:
             heappop(heads)
-        elif lane.rows:
-            first = lane.rows[0]
-            heapreplace(heads, (first.due, first.seq, group))
         else:
             state.is_hungry = True
             return False
     return True
 
 
-def _push(state: State, heads: list[Head], group: Group, lane: Lane) -> bool:
-    """Enter a group by the head of the lane in turn; False: the head must be read first."""
-    if not lane.rows:
-        state.is_hungry = True
-        return False
-    first = lane.rows[0]
-    heads.append((first.due, first.seq, group))
-    return True
+def _next(state: State, group: Group, batch: Batch) -> tuple[Lane | None, TaskRow | None]:
+    """The lane of `group` that is in turn and its head; where that one waits for memory, of the next that does not.
+
+    A lane without a head must be read first.
+    """
+    lane = state.lanes.front(group)
+    if lane is None or not lane.rows:
+        return lane, None
+    if batch.free is None:
+        return lane, lane.rows[0]
+    head = _head(state, lane, batch)
+    return (lane, head) if head is not None else _pass_over(state, group, batch, batch.free)
+
+
+def _pass_over(state: State, group: Group, batch: Batch, free: float) -> tuple[Lane | None, TaskRow | None]:
+    """The first lane of which something fits, or that must be read."""
+    capacity = batch.session.memory or 0.0
+    if group.least is not None and group.least[0] == capacity and group.least[1] > free:
+        return None, None
+    least = math.inf
+    for lane in islice(group.ring, LOOK_AHEAD):
+        if not lane.waiting:
+            continue
+        if not lane.rows:
+            return lane, None
+        row = _possible(state, lane, capacity)
+        if row is not None and batch.has_room(state.memory(row)):
+            return lane, row
+        least = min(least, math.inf if row is None else state.memory(row))
+    group.least = (capacity, least)
+    return None, None
+
+
+def _head(state: State, lane: Lane, batch: Batch) -> TaskRow | None:
+    """What is first in a lane for this batch; None: it waits for memory."""
+    if batch.free is None:
+        return lane.rows[0]
+    row = _possible(state, lane, batch.session.memory or 0.0)
+    return row if row is not None and batch.has_room(state.memory(row)) else None
+
+
+def _possible(state: State, lane: Lane, capacity: float) -> TaskRow | None:
+    """The first row of a lane's window that is not larger than all that a node has."""
+    return next((row for row in lane.rows if state.memory(row) <= capacity), None)
 
 
 def _head_key(head: Head) -> Key:
@@ -191,19 +280,20 @@ def _head_key(head: Head) -> Key:
 def _take(state: State, group: Group, batch: Batch, rival: Key | None) -> None:
     """Move tasks of `group` into the batch, in its order, while they come before `rival`'s head and there is room."""
     ring = group.ring
-    while not batch.is_closed:
+    lane: Lane | None = ring[0] if batch.free is None else _next(state, group, batch)[0]
+    while lane is not None and not batch.is_closed:
         room = batch.room_for(group.handler)
         if room == 0:
             batch.is_closed = True
             return
-        lane = ring[0]
+        if lane is not ring[0]:  # it goes before those that wait for memory, which so keep their turns
+            ring.remove(lane)
+            ring.appendleft(lane)
         count = _take_run(state, lane, batch, room if len(ring) == 1 else 1, rival)
         if count and lane.waiting:
             ring.rotate(-1)  # the others' turn; of no effect where there are none
-        head = state.lanes.front(group)
-        if head is None or not head.rows or not batch.may_start(group.handler):
-            return
-        if rival is not None and (head.rows[0].due, head.rows[0].seq) > rival:
+        lane, head = _next(state, group, batch)
+        if head is None or not batch.may_start(group.handler) or (rival is not None and (head.due, head.seq) > rival):
             return
 
 
@@ -211,16 +301,19 @@ def _take_run(state: State, lane: Lane, batch: Batch, most: int, rival: Key | No
     """Move at most `most` tasks from the head of a lane into the batch; how many left the lane."""
     wall = state.now.wall
     size = batch.size
-    is_once = lane.group.handler.defaults.at_most_once
+    is_special = lane.group.handler.is_special
     count = 0
     for row in lane.rows[:most]:
         if (row.expires is not None and row.expires <= wall) or (rival is not None and (row.due, row.seq) > rival):
             break
-        if row.interruptions or ((row.options or is_once) and state.options(row).at_most_once):
+        if row.interruptions:
             break
         size += len(row.payload)
         if size > BATCH_BYTES and (count or batch.rows):
             batch.is_closed = True
+            size -= len(row.payload)
+            break
+        if (row.options or is_special) and not batch.takes(state.options(row)):
             size -= len(row.payload)
             break
         count += 1
@@ -235,19 +328,24 @@ def _take_run(state: State, lane: Lane, batch: Batch, most: int, rival: Key | No
 
 
 def _take_odd(state: State, lane: Lane, batch: Batch) -> int:
-    """Deal with a head that cannot go in like others: it has expired, or travels alone."""
-    row = lane.rows[0]
+    """Deal with a head that cannot go in like others: it has expired, travels alone, or stands behind one that is too large."""
+    row = _head(state, lane, batch)
+    if row is None:
+        return 0
     if row.expires is not None and row.expires <= state.now.wall:
-        lane.take(1, len(row.payload))
+        lane.remove(row)
         state.expire(row)
         return 1
-    if batch.is_closed or batch.rows:
+    options = state.options(row)
+    is_lone = row.interruptions > 0 or options.at_most_once
+    if batch.is_closed or (batch.rows and (is_lone or batch.size + len(row.payload) > BATCH_BYTES)):
         batch.is_closed = True
         return 0
-    lane.take(1, len(row.payload))
+    lane.remove(row)
+    batch.reserve(options.memory or 0.0)
     batch.add([row], len(row.payload), lane.group.handler)
     batch.is_alone = row.interruptions > 0
-    batch.is_closed = True
+    batch.is_closed |= is_lone
     return 1
 
 
@@ -274,6 +372,8 @@ def _grant(state: State, session: Session, batch: Batch) -> None:
     state.ledger.leases[lease.id] = lease
     if any(state.handlers[name].limit is not None for name in batch.counts):
         state.take_slots(lease)
+    if batch.memories:
+        state.reserve(lease)
     state.story.tell(state.now.wall, "leased", lease.rows, f"lease {lease.id} {session.id}")
     dispatch = Dispatch(
         session=session.id,

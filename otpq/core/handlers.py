@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
-import msgspec
-
+from otpq.core.pauses import Pausable
 from otpq.errors import did_you_mean
 from otpq.task import DEFAULTS
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-__all__ = ["Handler", "Handlers"]
+__all__ = ["HOOKS", "Handler", "HandlerSettings", "Handlers", "hook_of"]
+
+HOOKS: Final = ("on_success", "on_retry", "on_failure")
+"""The kinds of hooks; a name that ends in ':' and one of these is that of a hook."""
 
 MEMORY = 16
 """The mean run time follows the last few dozen runs: n new ones weigh n / (n + 16). Untuned."""
@@ -21,10 +23,9 @@ MEMORY = 16
 MAX_UNKNOWN = 1_000
 
 
-class HandlerSettings(msgspec.Struct, frozen=True, omit_defaults=True):
-    """What operators have set, durably."""
+class HandlerSettings(Pausable, frozen=True, omit_defaults=True):
+    """What operators have set of a handler, durably."""
 
-    paused: bool = False
     max_concurrency: int | None = None
     is_limit_set: bool = False
     """Whether `max_concurrency` counts, in place of what a file or a decorator says."""
@@ -37,7 +38,22 @@ class Handler:
     threads takes one for each of the first n tasks.
     """
 
-    __slots__ = ("declared", "default_limit", "defaults", "mean", "name", "runs", "settings", "used")
+    __slots__ = (
+        "declared",
+        "default_limit",
+        "defaults",
+        "failed",
+        "hooks",
+        "is_special",
+        "longest",
+        "mean",
+        "name",
+        "retried",
+        "runs",
+        "settings",
+        "succeeded",
+        "used",
+    )
 
     def __init__(self, name: str) -> None:
         self.name = name
@@ -46,12 +62,24 @@ class Handler:
         """What its app declares, packed; nothing also while it is not known."""
         self.defaults = DEFAULTS
         """The same, opened: what its tasks have unless their callers say otherwise."""
+        self.is_special = False
+        """Whether what is declared has a say in which tasks go together in a batch."""
         self.default_limit: int | None = None
         self.used = 0
         """Slots taken. Counted only while there is a limit."""
         self.mean = 0.0
         """Seconds a run, of late."""
         self.runs = 0
+        """Those that a child told of. This and what follows: since the start of this core."""
+        self.longest = 0.0
+        """Seconds."""
+        self.succeeded = 0
+        self.retried = 0
+        """Runs that went wrong and were followed by another."""
+        self.failed = 0
+        """Tasks that failed for good."""
+        self.hooks: dict[str, str] = {}
+        """By kind, the handlers that follow."""
 
     @property
     def paused(self) -> bool:
@@ -69,11 +97,20 @@ class Handler:
         limit = self.limit
         return self.settings.paused or (limit is not None and self.used >= limit)
 
-    def ran(self, count: int, seconds: float) -> None:
-        """Note `count` runs that took `seconds` together."""
+    def ran(self, seconds: list[float]) -> None:
+        """Note runs that took so long each."""
+        count = len(seconds)
+        longest = max(seconds)
+        self.longest = max(self.longest, longest)
         weight = count / (count + MEMORY) if self.runs else 1.0
-        self.mean += (max(0.0, seconds) / count - self.mean) * weight
+        self.mean += (max(0.0, sum(seconds)) / count - self.mean) * weight
         self.runs += count
+
+
+def hook_of(name: str) -> tuple[str, str] | None:
+    """Of a hook's name, whom it follows and when; None: it is the name of no hook. A hook has no hooks itself."""
+    followed, _, kind = name.rpartition(":")
+    return (followed, kind) if followed and kind in HOOKS and hook_of(followed) is None else None
 
 
 class Handlers(dict[str, Handler]):

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, defaultdict
 from typing import TYPE_CHECKING
 
+from otpq.core.memory import needed
 from otpq.core.state import QUEUED
 from otpq.errors import InvariantBroken
 
@@ -26,6 +27,7 @@ def check_invariants(state: State) -> None:
     _check_leases(state)
     _check_slots(state)
     _check_sessions(state)
+    _check_memory(state)
 
 
 def _check(is_true: bool, what: str) -> None:  # noqa: FBT001 - an assertion's condition
@@ -107,3 +109,15 @@ def _check_sessions(state: State) -> None:
     served = {name for names in told for name in names} if told else None
     _check(state.handlers.served == served, f"handlers {state.handlers.served} are served, sessions have {served}")
     _check(served is None or served <= state.handlers.known, "a session has a handler that is not known")
+
+
+def _check_memory(state: State) -> None:
+    reserved = defaultdict[str, float](float)
+    bounds = {session.node[0]: session.memory for session in state.sessions.values()}
+    for lease in state.leases.open.values():
+        reserved[lease.node[0]] += lease.reserved
+        if bounds.get(lease.node[0]) is not None:
+            needs = needed(map(state.memory, lease.rows.values()), lease.parallel)
+            _check(lease.reserved == needs, f"lease {lease.id} reserves {lease.reserved} MiB, and needs {needs}")
+    for node in reserved.keys() | bounds.keys():
+        _check(state.reservations.of(node) == reserved[node], f"node {node} miscounts what is reserved")

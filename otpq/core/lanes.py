@@ -19,6 +19,7 @@ from collections import deque
 from itertools import islice
 from typing import TYPE_CHECKING, TypeAlias
 
+from otpq.core.pauses import Pausable
 from otpq.core.records import LaneId, LaneRange
 from otpq.core.window import Room, Window
 
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
     from otpq.core.handlers import Handler, Handlers
     from otpq.core.records import LaneSummary, TaskRow
 
-__all__ = ["Group", "Lane", "LaneKey", "Lanes", "Queue"]
+__all__ = ["LOOK_AHEAD", "Group", "Lane", "LaneKey", "Lanes", "Queue", "QueueSettings"]
 
 LaneKey: TypeAlias = tuple[str, str, str, int]
 """(queue, handler, partition, priority), as in `LaneId`; a plain tuple is looked up fastest."""
@@ -69,7 +70,7 @@ class Lane(Window):
 class Group:
     """The lanes of one handler in one priority of a queue, in the order of their turns."""
 
-    __slots__ = ("handler", "is_held", "is_looked_at", "priority", "queue", "ring", "waiting")
+    __slots__ = ("handler", "is_held", "is_looked_at", "least", "priority", "queue", "ring", "waiting")
 
     def __init__(self, queue: Queue, handler: Handler, priority: int) -> None:
         self.queue = queue
@@ -82,20 +83,34 @@ class Group:
         """Whether all lanes that are soon in turn have been asked for since the last change."""
         self.is_held = False
         """Whether a window of it may hold a row."""
+        self.least: tuple[float, float] | None = None
+        """Where all lanes were found to wait for memory: of a node with the first MiB, the second would have to be free; None:
+        not looked at since the last change."""
+
+
+class QueueSettings(Pausable, frozen=True, omit_defaults=True):
+    """What operators have set of a queue, durably."""
+
+    max_size: int | None = None
 
 
 class Queue:
     """A named line of tasks: its groups by priority, and what operators have set."""
 
-    __slots__ = ("groups", "max_size", "name", "paused", "waiting")
+    __slots__ = ("groups", "max_size", "name", "paused", "settings", "waiting")
 
     def __init__(self, name: str) -> None:
         self.name = name
         self.groups: tuple[dict[str, Group], ...] = tuple({} for _ in range(10))
         """By 9 - priority, so the most urgent comes first; then by handler."""
         self.waiting = 0
-        self.paused = False
-        self.max_size: int | None = None
+        self.set(QueueSettings())
+
+    def set(self, settings: QueueSettings) -> None:
+        """Note what operators have set; what the hot paths ask for is kept at hand."""
+        self.settings = settings
+        self.paused = settings.paused
+        self.max_size = settings.max_size
 
 
 class Lanes:
@@ -166,6 +181,7 @@ class Lanes:
         group.waiting -= count
         group.queue.waiting -= count
         group.is_looked_at = False
+        group.least = None
 
     def front(self, group: Group) -> Lane | None:
         """The lane of `group` that is in turn; forgets those that have become empty."""
@@ -200,6 +216,7 @@ class Lanes:
         for (lane, limit), rows in zip(self._asked, answers, strict=False):
             lane.refill(rows, limit, leased)
             lane.group.is_held = True
+            lane.group.least = None
             if lane.waiting and not lane.rows:  # all that was read is leased: read on
                 lane.group.is_looked_at = False
         self._asked = []
@@ -210,8 +227,15 @@ class Lanes:
             for group in self._groups(queue):
                 if group.is_held and which(group):
                     group.is_held = group.is_looked_at = False
+                    group.least = None
                     for lane in group.ring:
                         lane.drop()
+
+    def look_again(self) -> None:
+        """Forget what was found out of the memory that tasks need."""
+        for queue in self.queues.values():
+            for group in self._groups(queue):
+                group.least = None
 
     def _ask_for(self, group: Group) -> None:
         cap = self.cap
@@ -257,3 +281,4 @@ class Lanes:
         group.queue.waiting += count
         group.is_looked_at = False
         group.is_held = True
+        group.least = None

@@ -34,6 +34,7 @@ class Lease:
         "node",
         "number",
         "parallel",
+        "reserved",
         "rows",
         "sent",
         "session",
@@ -72,6 +73,8 @@ class Lease:
         """Whether the pool has told that it holds it."""
         self.slots: dict[str, int] = {}
         """Of each handler with a limit, how many slots it takes."""
+        self.reserved = 0.0
+        """MiB; counted only where its node has a bound."""
 
     def row(self) -> LeaseRow:
         """What the store keeps of it."""

@@ -23,6 +23,7 @@ class Ledger:
         "deletes",
         "ended",
         "fresh",
+        "hooked",
         "inserts",
         "keys",
         "leases",
@@ -54,6 +55,8 @@ class Ledger:
         self.logs: list[LogChunk] = []
         self.ended: list[TaskRow] = []
         self.retried: list[TaskRow] = []
+        self.hooked: list[tuple[TaskRow, str, bytes | None, str | None]] = []
+        """What is to be followed by a hook: the task, the hook's name, the result or error, the reason."""
         self.acks: list[Effect] = []
         """Answers, in the order of their events."""
         self.sends: list[Effect] = []

@@ -15,6 +15,7 @@ import msgspec
 from otpq.core.effects import Committed, Effect, Stale
 from otpq.core.events import Cancelled, Discarded, Failed, HandedOver, RetryLater, Snoozed, Succeeded
 from otpq.core.history import CANCELLING, note, note_run
+from otpq.core.hooks import follow, put_hooks
 from otpq.core.retries import wait_before_next
 from otpq.core.state import CANCELLED, FAILED, PENDING, QUEUED, RETRYING, RUNNING
 from otpq.task import Reason
@@ -52,14 +53,27 @@ def results(state: State, event: Results) -> None:
             _end_run(state, row, result)
     if succeeded:
         state.succeed(succeeded)
-    for name, times in seconds.items():
-        state.handlers[name].ran(len(times), sum(times))
+    _count(state, seconds, succeeded)
+    if state.ledger.hooked:
+        put_hooks(state, event.lease)
     state.story.tell(state.now.wall, "results", taken, f"lease {event.lease} {event.session}")
     if taken:
         state.settle(lease)
         state.ledger.acks.append(Committed(session=event.session, lease=event.lease, seqs=tuple(taken)))
     if stale:
         _refuse(state, event, stale)
+
+
+def _count(state: State, seconds: dict[str, list[float]], succeeded: list[TaskRow]) -> None:
+    """Note in what time each handler's tasks ran, and have the hooks of those follow that succeeded."""
+    for name, times in seconds.items():
+        handler = state.handlers[name]
+        handler.ran(times)
+        mine = succeeded if len(seconds) == 1 else [row for row in succeeded if row.name == name]
+        handler.succeeded += len(mine)
+        if "on_success" in handler.hooks:
+            for row in mine:
+                follow(state, row, "on_success", row.result)
 
 
 def handed_back(state: State, event: HandedBack) -> None:
@@ -113,6 +127,8 @@ def end_lease(
             _lose(state, lease, row)
         else:
             _return(state, row, "fenced")
+    if state.ledger.hooked:
+        put_hooks(state, lease.id)
     state.settle(lease)
 
 
@@ -179,12 +195,16 @@ def _fail(
     note_run(row, row.finished or state.now.wall, RETRYING, reason, row.attempt)
     _wait(state, row, RETRYING, wait)
     state.ledger.retried.append(row)
+    state.handlers[row.name].retried += 1
+    follow(state, row, "on_retry", error, reason)
 
 
 def _fail_for_good(state: State, row: TaskRow, reason: str, error: bytes | None) -> None:
     row.error, row.reason = error, reason
     state.move(row, RUNNING, FAILED)
     state.answer_cancel(row, "too_late")
+    state.handlers[row.name].failed += 1
+    follow(state, row, "on_failure", error, reason)
 
 
 def _snooze(state: State, row: TaskRow, delay: float) -> None:

@@ -43,7 +43,16 @@ def session_opened(state: State, event: SessionOpened) -> None:
             state.take_slots(lease)
     if event.handlers is not None:
         catalogue.declare(state, event.handlers)
+    if session.memory is not None:
+        _reserve(state, event.node)
     catalogue.note_served(state)
+
+
+def _reserve(state: State, node: str) -> None:
+    """Count what is out on a node, be it of an earlier queue server or of a time when the node had no bound."""
+    for lease in state.leases.open.values():
+        if lease.node[0] == node:
+            state.reserve(lease)
 
 
 def session_closed(state: State, event: SessionClosed) -> None:
@@ -102,7 +111,14 @@ def send_again(state: State) -> None:
             state.stats.resent_batches += 1
             declared = state.handlers.declared_of({row.name for row in rows})
             state.ledger.sends.append(
-                Dispatch(session=lease.session, lease=lease.id, number=lease.number, rows=rows, declared=declared),
+                Dispatch(
+                    session=lease.session,
+                    lease=lease.id,
+                    number=lease.number,
+                    rows=rows,
+                    declared=declared,
+                    alone=lease.alone,
+                ),
             )
 
 

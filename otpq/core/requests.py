@@ -50,7 +50,7 @@ def _cancel_leased(state: State, event: Cancel, row: TaskRow, lease: Lease) -> N
 
 
 def retry(state: State, event: Retry) -> None:
-    """Start ended tasks again: first attempt, no expiry, all of the history."""
+    """Start ended tasks again: first attempt, no expiry, all of the history, and what its last run kept as a checkpoint."""
     for id in event.ids:
         row = state.task(id)
         if row is None:
@@ -69,7 +69,7 @@ def _start_again(state: State, row: TaskRow) -> None:
     keep_last_run(row)
     note(row, state.now.wall, row.state, QUEUED)
     row.attempt = row.interruptions = 0
-    row.reason = row.expires = row.started = row.finished = row.result = row.error = row.ran = None
+    row.reason = row.expires = row.started = row.finished = row.result = row.error = row.ran = row.progress = None
     row.due = state.now.wall
     state.move(row, row.state, QUEUED)
     state.lanes.put(row)

@@ -9,6 +9,8 @@ import msgspec
 from otpq.core import catalogue
 from otpq.core.effects import Reply, TakeBack
 from otpq.core.handlers import HandlerSettings
+from otpq.core.lanes import QueueSettings
+from otpq.core.pauses import told_to
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -20,21 +22,12 @@ if TYPE_CHECKING:
 __all__ = ["limit_handler", "limit_queue", "pause", "restore"]
 
 
-class QueueSettings(msgspec.Struct, frozen=True, omit_defaults=True):
-    """What operators have set of a queue."""
-
-    paused: bool = False
-    max_size: int | None = None
-
-
 def restore(state: State, settings: Mapping[str, bytes]) -> None:
     """Set what the store has kept."""
     for key, packed in settings.items():
         kind, _, name = key.partition(":")
         if kind == "queue":
-            queue = state.lanes.queue(name)
-            kept = msgspec.msgpack.decode(packed, type=QueueSettings)
-            queue.paused, queue.max_size = kept.paused, kept.max_size
+            state.lanes.queue(name).set(msgspec.msgpack.decode(packed, type=QueueSettings))
         elif kind == "handler":
             state.handlers[name].settings = msgspec.msgpack.decode(packed, type=HandlerSettings)
         elif kind == catalogue.PREFIX:
@@ -45,11 +38,11 @@ def pause(state: State, event: Pause) -> None:
     """Hold back, or release, a queue or a handler; what waits in front of children is asked back."""
     if event.queue is not None:
         queue = state.lanes.queue(event.queue)
-        queue.paused = event.paused
+        queue.set(told_to(queue.settings, event, state.now.wall))
         _keep_queue(state, queue)
     if event.handler is not None:
         handler = state.handlers[event.handler]
-        handler.settings = msgspec.structs.replace(handler.settings, paused=event.paused)
+        handler.settings = told_to(handler.settings, event, state.now.wall)
         _keep_handler(state, event.handler)
     if event.paused:
         state.lanes.drop(lambda group: group.queue.paused or group.handler.paused)
@@ -72,7 +65,7 @@ def limit_handler(state: State, event: LimitHandler) -> None:
 def limit_queue(state: State, event: LimitQueue) -> None:
     """Set how many tasks a queue may hold. What is in it stays."""
     queue = state.lanes.queue(event.queue)
-    queue.max_size = event.max_size
+    queue.set(msgspec.structs.replace(queue.settings, max_size=event.max_size))
     _keep_queue(state, queue)
     _done(state, event)
 
@@ -85,8 +78,7 @@ def _ask_back(state: State, event: Pause) -> None:
 
 
 def _keep_queue(state: State, queue: Queue) -> None:
-    settings = QueueSettings(queue.paused, queue.max_size)
-    state.ledger.settings[f"queue:{queue.name}"] = _packed(settings, QueueSettings())
+    state.ledger.settings[f"queue:{queue.name}"] = _packed(queue.settings, QueueSettings())
 
 
 def _keep_handler(state: State, name: str) -> None:

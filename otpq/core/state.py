@@ -17,6 +17,7 @@ from otpq.core.history import CANCELLING, note
 from otpq.core.lanes import MAX_WINDOW, Lanes
 from otpq.core.leases import LeaseBook
 from otpq.core.ledger import Ledger
+from otpq.core.memory import Reservations, needed
 from otpq.core.story import Story
 from otpq.core.window import Room, Window
 from otpq.errors import InvalidTransition
@@ -102,6 +103,7 @@ class State:
         self.due = Window(self.room, sum(n for (_, state), n in self.counts.items() if state in {PENDING, RETRYING}))
         """Tasks that are pending or retrying, of all queues, by due time."""
         self.leases = LeaseBook(config.lease, config.lease_margin)
+        self.reservations = Reservations()
         self.sessions: dict[str, Session] = {}
         self.cancels: dict[int, list[tuple[str, int, bytes]]] = {}
         """Who waits to hear what became of the cancelling of a leased task: (client, request, id)."""
@@ -122,6 +124,10 @@ class State:
         """The options in force for a task: what its handler's app declares, and over it what its caller said."""
         declared = self.handlers[row.name].declared
         return self.unpack(declared, row.options) if declared or row.options else DEFAULTS
+
+    def memory(self, row: TaskRow) -> float:
+        """MiB that a task needs; 0: none that is known of."""
+        return (self.options(row).memory or 0.0) if row.options or self.handlers[row.name].is_special else 0.0
 
     def unpack(self, declared: bytes, said: bytes) -> Options:
         """Options from their packed forms. Tasks share few sets of them, so each is opened once.
@@ -251,6 +257,8 @@ class State:
         self.ledger.leases[lease.id] = lease
         if lease.slots:
             self.take_slots(lease)
+        if lease.reserved:
+            self.reserve(lease)
         self.leases.close_empty(lease)
 
     def take_slots(self, lease: Lease) -> None:
@@ -264,6 +272,14 @@ class State:
         }
         for name, slots in lease.slots.items():
             self.handlers[name].used += slots
+
+    def reserve(self, lease: Lease) -> None:
+        """Reserve on its node what the open tasks of a lease need."""
+        self.reservations.put(lease, needed(map(self.memory, lease.rows.values()), lease.parallel))
+
+    def is_bounded(self, node: str) -> bool:
+        """Whether a node has a bound on the memory that its tasks may reserve; else nothing is counted."""
+        return any(session.memory is not None and session.node[0] == node for session in self.sessions.values())
 
     def put_back(self, row: TaskRow) -> None:
         """Put a task that was in a lease back to its place, uncharged, or end it if it was to be cancelled."""

@@ -5,7 +5,7 @@ All of it is heard only under the lease that the task is open in: what a child s
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import msgspec
 
@@ -18,6 +18,9 @@ if TYPE_CHECKING:
     from otpq.core.state import State
 
 __all__ = ["checkpointed", "logged", "progressed"]
+
+MAX_LINE: Final = 1 << 40
+"""The highest number of a line: more than any run can write."""
 
 
 def progressed(state: State, event: Progressed) -> None:
@@ -40,8 +43,10 @@ def checkpointed(state: State, event: Checkpointed) -> None:
 
 
 def logged(state: State, event: Logged) -> None:
-    """Keep lines of a task's log."""
-    if _open_row(state, event) is not None:
+    """Keep lines of a task's log; not those whose numbers cannot be right, which no store could hold."""
+    begin, end = event.forget or (1, 1)
+    is_right = 1 <= event.first <= event.last <= MAX_LINE and 1 <= begin <= end <= MAX_LINE
+    if is_right and _open_row(state, event) is not None:
         chunk = LogChunk(event.seq, event.lease, event.first, event.last, event.lines, event.forget)
         state.ledger.logs.append(chunk)
 

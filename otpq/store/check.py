@@ -6,9 +6,10 @@ Each check is a generator of problems over one connection; all see the same mome
 from __future__ import annotations
 
 from itertools import islice
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 import apsw
+import msgpack  # msgspec cannot look at a value without making it
 import msgspec
 
 from otpq.errors import StoreError
@@ -29,13 +30,16 @@ _MANY: Final = 20
 
 _ENDED: Final = ", ".join(f"'{state}'" for state in sorted(ENDED))
 
+_Line: TypeAlias = tuple[int, float, str, str, str, dict[str, Any] | None]
+"""Number, time, stream, level, text, fields."""
+
 
 class Problem(msgspec.Struct, frozen=True):
     """One thing that is wrong, worded for a human."""
 
     kind: str
-    """The check that found it: `unreadable`, `file`, `schema`, `states`, `lanes`, `seqs`, `unique`, `counts`, `leases`, `payloads` or
-    `blobs`."""
+    """The check that found it: `unreadable`, `file`, `schema`, `states`, `lanes`, `seqs`, `unique`, `counts`, `leases`, `payloads`,
+    `logs` or `blobs`."""
     text: str
 
     def __str__(self) -> str:
@@ -178,12 +182,29 @@ def _payloads(db: apsw.Connection) -> Iterator[str]:
         yield f"the arguments of task {seq} are kept although nothing refers to them"
 
 
+def _logs(db: apsw.Connection) -> Iterator[str]:
+    for (seq,) in db.execute("SELECT DISTINCT seq FROM logs WHERE seq NOT IN (SELECT seq FROM tasks)"):
+        yield f"the log of task {seq} is kept although there is no such task"
+    decode = msgspec.msgpack.Decoder(list[_Line]).decode
+    for seq, lease, first, last, lines in db.execute("SELECT seq, lease, first, last, lines FROM logs"):
+        where = f"task {seq}: lines {first} to {last} of its run in lease {lease}"
+        try:
+            numbers = [line[0] for line in decode(lines)]
+        except msgspec.MsgspecError as error:
+            yield f"{where} cannot be read: {error}"
+            continue
+        if [first - 1, *numbers, last + 1] != sorted({first - 1, *numbers, last + 1}):
+            yield f"{where} are others, or in another order"
+
+
 def _blobs(db: apsw.Connection) -> Iterator[str]:
     decoders: dict[str, Callable[[bytes], object]] = {
         "history": decode_history,
         "options": Options.unpack,
         "error": msgspec.msgpack.Decoder(list[object]).decode,
         "ran": msgspec.msgpack.Decoder(list[object]).decode,
+        "progress": msgspec.msgpack.Decoder(tuple[float, str]).decode,
+        "checkpoint": _whole,
     }
     columns = ", ".join(decoders)
     for seq, *blobs in db.execute(f"SELECT seq, {columns} FROM tasks"):  # noqa: S608 - our words
@@ -195,6 +216,18 @@ def _blobs(db: apsw.Connection) -> Iterator[str]:
                     yield f"task {seq}: its {column} cannot be read: {error}"
 
 
+def _whole(blob: bytes) -> None:
+    """Return if this is one MessagePack value of whatever kind: what is in it is the handler's."""
+    unpacker = msgpack.Unpacker()
+    unpacker.feed(blob)
+    try:
+        unpacker.skip()
+    except msgpack.UnpackException as error:
+        raise ValueError("it is no whole MessagePack value") from error
+    if unpacker.tell() != len(blob):
+        raise ValueError("more than one MessagePack value")
+
+
 _CHECKS: Final[dict[str, Callable[[apsw.Connection], Iterator[str]]]] = {
     "states": _states,
     "lanes": _lanes,
@@ -203,5 +236,6 @@ _CHECKS: Final[dict[str, Callable[[apsw.Connection], Iterator[str]]]] = {
     "counts": _counts,
     "leases": _leases,
     "payloads": _payloads,
+    "logs": _logs,
     "blobs": _blobs,
 }

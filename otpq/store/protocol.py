@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from otpq.core.records import Changes, LeaseRow, Loaded, LogChunk, Needs, Recovered
 
-__all__ = ["SCAN", "Counts", "Ended", "EndedPage", "Filters", "Page", "Reading", "Store"]
+__all__ = ["LOGGED_RUNS", "SCAN", "Counts", "Ended", "EndedPage", "Filters", "Page", "Reading", "Store"]
 
 Counts: TypeAlias = dict[str, dict[TaskState, int]]
 """{queue: {state: n}}, always with all eight states."""
@@ -26,6 +26,9 @@ Counts: TypeAlias = dict[str, dict[TaskState, int]]
 SCAN: Final = 100_000
 """Rows that one question of an operator may look at (about 50 ms): no question can keep the reader busy for long, nor
 a snapshot open that stops the write-ahead log from being reused."""
+
+LOGGED_RUNS: Final = 8
+"""Runs of a task whose logs are kept: the last ones."""
 
 
 class Filters(msgspec.Struct, frozen=True, kw_only=True):
@@ -103,7 +106,8 @@ class Store(Protocol):
         """Make `changes` durable, all or none; when it returns, they are. Empty changes only check the epoch.
 
         A change that does not fit the rows is refused as a whole: an insert of a seq, id or key that exists, an update
-        or a delete of a task that does not exist, a count below zero.
+        or a delete of a task that does not exist, a count below zero. Lines of a log are not worth that: a chunk that is there
+        already, or whose task is not, is left out.
 
         Raises:
             CommitRefused: Nothing was written. The store may work again later: try.

@@ -23,6 +23,7 @@ from otpq.store.errors import (
     StoreDamaged,
     StoreTaken,
 )
+from otpq.store.protocol import LOGGED_RUNS
 from otpq.store.queries import load_queries
 from otpq.store.several import several
 from otpq.store.sqlite_errors import refused_at_commit, refused_before_commit, translated
@@ -45,8 +46,6 @@ __all__ = ["SqliteStore"]
 _SQL: Final = load_queries("sqlite")
 _NEW_WIDTH: Final = 14
 _SUCCESS_WIDTH: Final = len(Success.__struct_fields__)
-_LOGGED_RUNS: Final = 8
-"""Runs of a task whose logs are kept."""
 _NO_ROW: Final = "its row about itself is missing"
 
 
@@ -212,8 +211,7 @@ class SqliteStore:
             db.execute(_SQL["put_log"], (chunk.seq, chunk.lease, chunk.first, chunk.last, chunk.lines))
             if chunk.forget is not None:
                 db.execute(_SQL["forget_lines"], (chunk.seq, chunk.lease, *chunk.forget))
-            if chunk.first == 1:
-                db.execute(_SQL["forget_old_runs"], (chunk.seq, _LOGGED_RUNS))
+            db.execute(_SQL["forget_old_runs"], (chunk.seq, chunk.lease, chunk.first, LOGGED_RUNS))
 
     @staticmethod
     def _put_leases(db: apsw.Connection, leases: Iterable[LeaseRow]) -> None:

@@ -61,18 +61,20 @@ DELETE FROM tasks WHERE seq = ?;
 DELETE FROM payloads WHERE seq = ?;
 
 -- name: put_log
-INSERT INTO logs (seq, lease, first, last, lines)
+-- Told twice, it is kept once: lines are not worth a commit that is refused.
+INSERT OR IGNORE INTO logs (seq, lease, first, last, lines)
 SELECT ?1, ?2, ?3, ?4, ?5 WHERE EXISTS (SELECT 1 FROM tasks WHERE seq = ?1);
 
 -- name: forget_lines
 DELETE FROM logs WHERE seq = ?1 AND lease = ?2 AND first >= ?3 AND last <= ?4;
 
 -- name: forget_old_runs
--- A task may run any number of times (`Snooze`): the logs of its last few runs are kept.
+-- A task may run any number of times (`Snooze`): the logs of its last few runs are kept. Looked at with the first chunk of a
+-- run, which need not begin with line 1: that one may have been dropped.
 DELETE FROM logs
 WHERE seq = ?1 AND lease < (
-    SELECT min(lease) FROM (SELECT DISTINCT lease FROM logs WHERE seq = ?1 ORDER BY lease DESC LIMIT ?2)
-);
+    SELECT min(lease) FROM (SELECT DISTINCT lease FROM logs WHERE seq = ?1 ORDER BY lease DESC LIMIT ?4)
+) AND NOT EXISTS (SELECT 1 FROM logs AS other WHERE other.seq = ?1 AND other.lease = ?2 AND other.first < ?3);
 
 -- name: delete_logs
 DELETE FROM logs WHERE seq = ?;

@@ -64,6 +64,8 @@ def test_every_column_comes_back_as_it_went_in(store: Store, row: Callable[..., 
         reason="error",
         ran=b"\x90",
         history=b"\x80\x80",
+        progress=b"\x92\xcb\x3f\xe0\x00\x00\x00\x00\x00\x00\xa0",
+        checkpoint=b"\x01",
     )
     store.commit(added(full))
     assert store.load(Needs(ids={full.id})).by_id == {full.id: full}
@@ -97,6 +99,8 @@ def test_an_update_changes_its_columns_and_no_other(store: Store, row: Callable[
         "ran": b"\x90",
         "history": b"\x80",
         "expires": None,
+        "progress": b"\x92\x00\xa0",
+        "checkpoint": b"\x01",
     }
     assert set(changed) | {"seq"} == set(TaskUpdate.__struct_fields__)
     counts = {("default", "queued"): -1, ("default", "failed"): 1}
@@ -108,13 +112,17 @@ def test_an_update_changes_its_columns_and_no_other(store: Store, row: Callable[
 def test_successes_change_their_columns_and_no_other(store: Store, row: Callable[..., TaskRow], count: int) -> None:
     tasks = [row(seq, state="queued", due=float(seq), title=str(seq)) for seq in range(1, count + 2)]
     store.commit(added(*tasks))
-    store.commit(Changes(updates=[update(tasks[0], error=b"\x90", reason="cancelling", history=b"\x80", expires=9.0)]))
+    told = {"progress": b"\x92\x00\xa0", "checkpoint": b"\x01"}
+    before = update(tasks[0], error=b"\x90", reason="cancelling", history=b"\x80", expires=9.0, **told)
+    store.commit(Changes(updates=[before]))
     tasks[0] = by_seq(store, 1)[1]
     ends = [Success(seq, seq + 0.5, 2, seq + 0.25, seq + 0.75, b"%d" % seq, b"\x90") for seq in range(1, count + 1)]
     counts = {("default", "queued"): -count, ("default", "succeeded"): count}
     store.commit(Changes(successes=ends, counts=counts))
     wanted = [
-        msgspec.structs.replace(task, state="succeeded", error=None, reason=None, **msgspec.structs.asdict(end))
+        msgspec.structs.replace(
+            task, state="succeeded", error=None, reason=None, checkpoint=None, **msgspec.structs.asdict(end)
+        )
         for task, end in zip(tasks, ends, strict=False)
     ]
     assert by_seq(store, *range(1, count + 2)) == {task.seq: task for task in [*wanted, tasks[-1]]}

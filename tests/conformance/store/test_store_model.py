@@ -27,6 +27,7 @@ from otpq.core.records import (
     LaneSummary,
     LeaseRow,
     Loaded,
+    LogChunk,
     Needs,
     Recovered,
     Success,
@@ -34,6 +35,7 @@ from otpq.core.records import (
     TaskUpdate,
 )
 from otpq.store.errors import CommitRefused, StaleEpoch
+from tests.property.core.dict_store import kept_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -55,6 +57,8 @@ payloads = st.sampled_from([b"", b"x" * 2_000, b"y" * 2_001, b"z" * 9_000])
 lane_ids = st.builds(LaneId, queues, names, partitions, priorities)
 afters = st.tuples(st.sampled_from([-math.inf, 1.0, 2.0, 2.5]), st.integers(0, 30))
 limits = st.integers(1, 5)
+blobs = st.sampled_from([None, b"\x92\x00\xa0", b"\x90"])
+spans = st.tuples(st.integers(1, 4), st.integers(0, 2)).map(lambda pair: (pair[0], pair[0] + pair[1]))
 
 
 class Model:
@@ -64,6 +68,7 @@ class Model:
         self.tasks: dict[int, TaskRow] = {}
         self.leases: dict[int, LeaseRow] = {}
         self.settings: dict[str, bytes] = {}
+        self.logs: list[LogChunk] = []
         self.next_seq = 1
         self.next_lease = 1
 
@@ -83,6 +88,7 @@ class Model:
             self.tasks[success.seq] = msgspec.structs.replace(self.tasks[success.seq], **fields)
         for seq in changes.deletes:
             del self.tasks[seq]
+        self.logs = kept_of(self.logs, changes, self.tasks)
         for lease in changes.leases:
             self.next_lease = max(self.next_lease, lease.lease + 1)
             self.leases.pop(lease.lease, None)
@@ -141,6 +147,11 @@ def difference(old: dict[tuple[str, str], int], new: dict[tuple[str, str], int])
     return {key: n for key, n in changed.items() if n}
 
 
+def chunk_of(seq: int, lease: int, span: tuple[int, int], forget: tuple[int, int] | None) -> LogChunk:
+    lines = [(number, 1.0, "out", "info", "x", None) for number in range(span[0], span[1] + 1)]
+    return LogChunk(seq, lease, span[0], span[1], msgspec.msgpack.encode(lines), forget)
+
+
 class StoreAgainstModel(RuleBasedStateMachine):
     kind: Callable[[], Any]
 
@@ -150,6 +161,7 @@ class StoreAgainstModel(RuleBasedStateMachine):
         self.data = self.context.__enter__()
         self.store: Store = self.data.store()
         self.store.open()
+        self.reading = self.store.reading()
         self.model = Model()
         self.commits = self.store.last_commit()
 
@@ -176,6 +188,8 @@ class StoreAgainstModel(RuleBasedStateMachine):
             payload=draw(payloads),
             key=key,
             finished=1.0 if state in ENDED else None,
+            progress=draw(st.sampled_from([None, b"\x92\x00\xa0"])),
+            checkpoint=draw(blobs),
         )
 
     def changes(self, draw: Callable[[st.SearchStrategy[Any]], Any]) -> Changes:
@@ -199,6 +213,7 @@ class StoreAgainstModel(RuleBasedStateMachine):
             update = {field: getattr(task, field) for field in TaskUpdate.__struct_fields__}
             update |= {"state": state, "due": draw(dues), "expires": draw(expiries), "attempt": task.attempt + 1}
             update |= {"finished": 2.0 if state in ENDED else None, "history": task.history + b"\x80"}
+            update |= {"checkpoint": draw(blobs)}
             changes.updates.append(TaskUpdate(**update))
         queued = [seq for seq in free if self.model.tasks[seq].state == "queued" and seq not in chosen]
         if queued and draw(st.booleans()):
@@ -211,11 +226,18 @@ class StoreAgainstModel(RuleBasedStateMachine):
         changes.settings = draw(
             st.dictionaries(st.sampled_from(["x", "y"]), st.sampled_from([None, b"", b"1"]), max_size=2)
         )
+        changes.logs = draw(st.lists(self.chunks(first), max_size=4))
         after = Model()
         after.tasks = dict(self.model.tasks)
         after.apply(msgspec.structs.replace(changes, leases=[]))
         changes.counts = difference(self.model.counts(), after.counts())
         return changes
+
+    @staticmethod
+    def chunks(until: int) -> st.SearchStrategy[LogChunk]:
+        """Chunks of logs of a few tasks, some of which are there, in more runs than are kept."""
+        seqs, leases = st.integers(max(1, until - 3), until), st.integers(1, 12)
+        return st.builds(chunk_of, seqs, leases, spans, st.none() | spans)
 
     @rule(draws=st.data())
     def commit(self, draws: st.DataObject) -> None:
@@ -269,6 +291,7 @@ class StoreAgainstModel(RuleBasedStateMachine):
         old, self.store = self.store, self.data.store()
         self.data.break_lock()
         self.store.open()
+        self.read_anew()
         with pytest.raises(StaleEpoch):
             old.commit(Changes())
         old.close()
@@ -278,6 +301,11 @@ class StoreAgainstModel(RuleBasedStateMachine):
     def reopen(self) -> None:
         self.store.close()
         self.store.open()
+        self.read_anew()
+
+    def read_anew(self) -> None:
+        self.reading.close()
+        self.reading = self.store.reading()
 
     @invariant()
     def recovers_the_same(self) -> None:
@@ -286,9 +314,12 @@ class StoreAgainstModel(RuleBasedStateMachine):
             recovered.lanes.sort(key=lambda summary: summary.lane)
             assert recovered == self.model.recovered()
             assert self.store.last_commit() == self.commits
+            logs = [chunk for seq in range(1, self.model.next_seq) for chunk in self.reading.log(seq)]
+            assert logs == self.model.logs
 
     def teardown(self) -> None:
         if hasattr(self, "model"):
+            self.reading.close()
             self.store.close()
             problems = self.data.problems()
             self.context.__exit__(None, None, None)

@@ -1,6 +1,6 @@
-"""Who is to be charged, worked out again in a few lines from the events and the leases of the store."""
+"""Who is to be charged, and what is to be kept of what tasks told, worked out again from the events and the store's leases."""
 
-from collections import Counter
+from collections import Counter, defaultdict
 from typing import TYPE_CHECKING, TypeAlias
 
 from otpq.core import events as ev
@@ -22,6 +22,12 @@ class Charges:
         self.term = term
         self.attempts = Counter[int]()
         self.interruptions = Counter[int]()
+        self.checkpoints: dict[int, bytes] = {}
+        self.progress: dict[int, float] = {}
+        self.lines: set[tuple[int, int, int]] = set()
+        """(task, lease, number)."""
+        self.runs: defaultdict[int, set[int]] = defaultdict(set)
+        """Of each task the leases under which it has logged anything."""
         self.deadlines: dict[NodeId, float] | None = None
         """None: the core is new, and its first step gives each node a full term."""
         self.leases: dict[int, LeaseRow] = {}
@@ -51,13 +57,14 @@ class Charges:
     def forgive(self, seq: int) -> None:
         """An operator starts the task again."""
         self.attempts[seq] = self.interruptions[seq] = 0
+        self.progress.pop(seq, None)
 
     def _hear_one(self, event: ev.Event, now: float, deadlines: dict[NodeId, float]) -> None:
         match event:
             case ev.Results():
-                for result in event.results:
-                    if self._takes(event.lease, event.session, result.seq):
-                        self.attempts[result.seq] += not self._is_free(result)
+                self._resolve(event)
+            case ev.Checkpointed() | ev.Progressed() | ev.Logged():
+                self._note(event)
             case ev.HandedBack():
                 for seq in event.seqs:
                     self._takes(event.lease, event.session, seq)
@@ -74,15 +81,37 @@ class Charges:
             case _:
                 pass
 
+    def _resolve(self, event: ev.Results) -> None:
+        for result in event.results:
+            if self._takes(event.lease, event.session, result.seq):
+                self.attempts[result.seq] += not self._is_free(result)
+                if isinstance(result, ev.Succeeded):
+                    self.checkpoints.pop(result.seq, None)
+
     def _takes(self, lease: int, session: str, seq: int) -> bool:
         """Whether the lease is open to this session for this task; from now on it is not."""
-        is_open = lease in self.leases and self.leases[lease].session == session and seq in self.open[lease]
+        is_open = self._has(lease, session, seq)
         if is_open:
             self.open[lease].remove(seq)
         return is_open
 
+    def _has(self, lease: int, session: str, seq: int) -> bool:
+        return lease in self.leases and self.leases[lease].session == session and seq in self.open[lease]
+
+    def _note(self, event: ev.Checkpointed | ev.Progressed | ev.Logged) -> None:
+        if not self._has(event.lease, event.session, event.seq):
+            return
+        match event:
+            case ev.Checkpointed():
+                self.checkpoints[event.seq] = event.value
+            case ev.Progressed():
+                self.progress[event.seq] = event.fraction
+            case ev.Logged():
+                self.lines.add((event.seq, event.lease, event.first))
+                self.runs[event.seq].add(event.lease)
+
     def _is_free(self, result: ev.Result) -> bool:
-        return isinstance(result, ev.Snoozed) and result.seq not in self.doomed
+        return isinstance(result, ev.Snoozed | ev.HandedOver) and result.seq not in self.doomed
 
     def _end(self, node: NodeId, started: frozenset[int] | None, *, fenced: bool) -> None:
         for id, lease in self.leases.items():

@@ -1,5 +1,6 @@
 """A store as a dict: the contract of `core/records.py` in the most naive way, every index by sorting all rows."""
 
+from collections.abc import Container
 from copy import copy
 
 import msgspec
@@ -9,12 +10,32 @@ from otpq.core.records import (
     LaneSummary,
     LeaseRow,
     Loaded,
+    LogChunk,
     Needs,
     Recovered,
     TaskRow,
 )
+from otpq.store.protocol import LOGGED_RUNS
 
 ENDED = {"succeeded", "failed", "cancelled", "expired"}
+
+
+def kept_of(logs: list[LogChunk], changes: Changes, tasks: Container[int]) -> list[LogChunk]:
+    """The chunks that are left when `changes` are made and `tasks` are there, in order."""
+    kept = {(each.seq, each.lease, each.first): each for each in logs if each.seq in tasks}
+    for chunk in changes.logs:
+        if chunk.seq not in tasks:
+            continue
+        kept.setdefault((chunk.seq, chunk.lease, chunk.first), msgspec.structs.replace(chunk, forget=None))
+        if chunk.forget is not None:
+            begin, end = chunk.forget
+            run = [key for key in kept if key[:2] == (chunk.seq, chunk.lease)]
+            for key in run:
+                if begin <= kept[key].first and kept[key].last <= end:
+                    del kept[key]
+        runs = sorted({lease for seq, lease, _ in kept if seq == chunk.seq})[-LOGGED_RUNS:]
+        kept = {key: each for key, each in kept.items() if key[0] != chunk.seq or key[1] in runs}
+    return [kept[key] for key in sorted(kept)]
 
 
 class DictStore:
@@ -25,6 +46,7 @@ class DictStore:
         self.leases: dict[int, LeaseRow] = {}
         self.counts: dict[tuple[str, str], int] = {}
         self.settings: dict[str, bytes] = {}
+        self.logs: list[LogChunk] = []
         self.last_seq = 0
         self.last_lease = 0
 
@@ -85,6 +107,7 @@ class DictStore:
                 self.leases.pop(lease.lease, None)
         for seq in changes.deletes:
             del self.rows[seq]
+        self.logs = kept_of(self.logs, changes, self.rows)
         for key, difference in changes.counts.items():
             self.counts[key] = self.counts.get(key, 0) + difference
         for name, value in changes.settings.items():

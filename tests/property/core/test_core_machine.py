@@ -21,8 +21,11 @@ from hypothesis.stateful import (
 from otpq.core import effects as ef
 from otpq.core import events as ev
 from otpq.core.core import QueueCore
-from otpq.core.records import TaskRow
+from otpq.core.handlers import HOOKS, hook_of
+from otpq.core.memory import needed
+from otpq.core.records import LeaseRow, TaskRow
 from otpq.core.state import Config
+from otpq.store.protocol import LOGGED_RUNS
 from otpq.task import TRANSITIONS, Options
 from tests.property.core.charges import Charges
 from tests.property.core.dict_store import ENDED, DictStore
@@ -30,6 +33,7 @@ from tests.property.core.dict_store import ENDED, DictStore
 QUEUES = ("default", "b")
 HANDLERS = ("f", "g", "h")
 """Of which pools have `f`, `g` or both, and the last pool of a test all."""
+NAMES = (*HANDLERS, *(f"f:{kind}" for kind in HOOKS))
 OPTIONS = (
     b"",
     b"",
@@ -37,6 +41,8 @@ OPTIONS = (
     Options(retries=1, retry_delay=9.0).pack(),
     Options(at_most_once=True).pack(),
     Options(no_retry_on=("ValueError",)).pack(),
+    Options(memory=60.0).pack(),
+    Options(memory=500.0).pack(),
 )
 DECLARED = (
     b"",
@@ -46,6 +52,7 @@ DECLARED = (
     Options(retries=5, queue="b", priority=2).pack(),
     Options(at_most_once=True, max_concurrency=2).pack(),
     Options(max_concurrency=1, delay=1.0).pack(),
+    Options(memory=40.0).pack(),
 )
 MOST_RETRIES = 5
 RUN_ENDS: tuple[tuple[type[ev.Result], dict[str, Any]], ...] = (
@@ -57,7 +64,11 @@ RUN_ENDS: tuple[tuple[type[ev.Result], dict[str, Any]], ...] = (
     (ev.Snoozed, {"delay": 2.0}),
     (ev.Cancelled, {}),
     (ev.Discarded, {"error": None}),
+    (ev.HandedOver, {}),
 )
+WELL = len(RUN_ENDS)
+"""The kind of a run that succeeds; so are all above it."""
+kinds = st.integers(0, WELL + 3)
 LEASE = 10.0
 REACHED: set[tuple[str, str]] = set()
 """Every transition that any example made."""
@@ -78,18 +89,23 @@ new_tasks = st.fixed_dictionaries(
 )
 declared = st.sampled_from(DECLARED)
 both = st.fixed_dictionaries({"f": declared, "g": declared})
-apps = st.one_of(both, both, both, st.fixed_dictionaries({"f": declared}), st.fixed_dictionaries({"g": declared}))
+hooks = st.fixed_dictionaries({"f": declared, "g": declared}, optional={f"f:{kind}": st.just(b"") for kind in HOOKS})
+apps = st.one_of(both, both, hooks, st.fixed_dictionaries({"f": declared}), st.fixed_dictionaries({"g": declared}))
+bounds = st.sampled_from([None, None, 100.0])
 
 
 class Pool:
     """One pool of a node, as far as messages go."""
 
-    def __init__(self, number: int, parallel: int, app: dict[str, bytes] | None) -> None:
+    def __init__(
+        self, number: int, parallel: int, app: dict[str, bytes] | None, bounds: dict[str, float | None]
+    ) -> None:
         self.app = app
         """Its handlers with what is declared of them; None: no child has told yet."""
         self.session = f"s{number}"
         self.node = (f"n{number % 2}@h", str(number))
         self.parallel = parallel
+        self.memory = bounds.get(self.node[0])
         self.asked = 0
         self.received = 0
         self.held: dict[int, list[int]] = {}
@@ -107,6 +123,7 @@ class Pool:
             queues=QUEUES,
             parallel=self.parallel,
             handlers=self.app,
+            memory=self.memory,
         )
 
     def demand(self) -> ev.Demand:
@@ -123,6 +140,8 @@ class Pool:
                 self._forget(lease, seqs or tuple(self.held.get(lease, ())))
             case ef.TakeBack() | ef.CancelRunning():
                 self.orders.append(effect)
+            case ef.Kept():
+                pass
             case ef.UnknownSession():
                 self.is_open = False
             case _:
@@ -147,10 +166,17 @@ class CoreMachine(RuleBasedStateMachine):
         self.pools: list[Pool] = []
         self.births = 0
         self.submitted = 0
+        self.told = 0
         self.submissions: list[ev.Submit] = []
         self.accepted: set[bytes] = set()
         self.inbox: list[ev.Event] = []
         self.charges = Charges(LEASE)
+        self.hooked: set[str] = set()
+        """The settings before the last step, and those that are named in it."""
+        self.bounds: dict[str, float | None] = {}
+        """The memory of the nodes."""
+        self.parallels: dict[str, int] = {}
+        """Of all pools that there ever were."""
         self.apps: dict[str, dict[str, bytes]] = {}
         """What the sessions have told of themselves."""
         self.build()
@@ -162,16 +188,29 @@ class CoreMachine(RuleBasedStateMachine):
         self.twin = QueueCore(recovered, config)
         self.charges.deadlines = None
 
-    @initialize(parallel=st.sampled_from([1, 1, 3]), first=apps, second=st.none() | apps)
-    def two_pools(self, parallel: int, first: dict[str, bytes], second: dict[str, bytes] | None) -> None:
-        self.add_pool(1, first)
-        self.add_pool(parallel, second)
+    @initialize(
+        parallel=st.sampled_from([(1, 1), (1, 1), (1, 3), (4, 2)]),
+        first=apps,
+        second=st.none() | apps,
+        memory=st.tuples(bounds, bounds),
+    )
+    def two_pools(
+        self,
+        parallel: tuple[int, int],
+        first: dict[str, bytes],
+        second: dict[str, bytes] | None,
+        memory: tuple[float | None, float | None],
+    ) -> None:
+        self.bounds = {"n0@h": memory[0], "n1@h": memory[1]}
+        self.add_pool(parallel[0], first)
+        self.add_pool(parallel[1], second)
         self.ask(0, 2, is_alone=False)
         self.ask(1, 2, is_alone=True)
 
     def add_pool(self, parallel: int, app: dict[str, bytes] | None) -> None:
         self.births += 1
-        self.pools.append(Pool(self.births, parallel, app))
+        self.pools.append(Pool(self.births, parallel, app, self.bounds))
+        self.parallels[self.pools[-1].session] = parallel
 
     # ------------------------------------------------------------------ one step
 
@@ -198,8 +237,10 @@ class CoreMachine(RuleBasedStateMachine):
     def model(self, events: list[ev.Event], effects: list[ef.Effect]) -> None:
         """Work out from the leases before the step who is to be charged; commit; compare what was answered."""
         self.charges.hear(self.store, events, self.now)
+        opened = [event for event in events if isinstance(event, ev.SessionOpened)]
+        self.hooked = {*self.store.settings, *(f"declared:{name}" for one in opened for name in one.handlers or ())}
         places = self.places(events)
-        before = {name: self.slots_of(name) for name in HANDLERS}
+        before = {name: self.slots_of(name) for name in NAMES}
         old = set(self.store.leases)
         pruned = self.to_be_pruned(events, effects)
         for effect in effects:
@@ -223,8 +264,13 @@ class CoreMachine(RuleBasedStateMachine):
         for id, place in places.items():
             if id in by_id:
                 assert (by_id[id].queue, by_id[id].priority) == place
-        new = [effect for effect in effects if isinstance(effect, ef.Dispatch) and effect.lease not in old]
+        sent = [effect for effect in effects if isinstance(effect, ef.Dispatch)]
+        assert all(one.alone == self.store.leases[one.lease].alone for one in sent)
+        new = [one for one in sent if one.lease not in old]
         self.check_dispatch(new, before)
+        self.check_memory(new)
+        self.check_hooks(events, effects)
+        self.check_kept(events, effects)
 
     def places(self, events: list[ev.Event]) -> dict[bytes, tuple[str, int]]:
         """Where each task that is submitted now for the first time is to stand."""
@@ -275,8 +321,62 @@ class CoreMachine(RuleBasedStateMachine):
                 limit = slots[row.name][1]
                 assert limit is None or self.slots_of(row.name) <= max(limit, before[row.name])
                 for other in left:
-                    if other.name in self.apps[one.session]:
+                    if other.name in self.apps[one.session] and not self.waits_for_memory(other, left, one.session):
                         self.check_order(row, other, slots)
+            assert one.alone == (one.rows[0].interruptions > 0)
+
+    def waits_for_memory(self, row: TaskRow, left: list[TaskRow], session: str) -> bool:
+        """Whether that may be why it was left: it, or one before it in its lane, needs memory, and there is a bound."""
+        bound = self.bounds.get(self.node_of(session))
+        lane = [other for other in left if other.lane == row.lane and other.order <= row.order]
+        return bound is not None and any(self.options(other).memory for other in lane)
+
+    def node_of(self, session: str) -> str:
+        return f"n{int(session[1:]) % 2}@h"
+
+    def check_memory(self, new: list[ef.Dispatch]) -> None:
+        """What was given out anew fits into its node beside all that is there."""
+        for one in new:
+            node = self.node_of(one.session)
+            bound = self.bounds.get(node)
+            if bound is not None and any(self.options(row).memory for row in one.rows):
+                leases = [lease for lease in self.store.leases.values() if lease.node == node]
+                assert sum(self.memory_of(lease) for lease in leases) <= bound
+
+    def memory_of(self, lease: LeaseRow) -> float:
+        rows = [self.store.rows[seq] for seq in lease.open]
+        return needed([self.options(row).memory or 0.0 for row in rows], self.parallels[lease.session])
+
+    def check_hooks(self, events: list[ev.Event], effects: list[ef.Effect]) -> None:
+        """Each end of a run whose handler has a hook for it was followed by one, and nothing else was."""
+        made = [
+            (row.parent, row.name)
+            for effect in effects
+            if isinstance(effect, ef.Persist)
+            for row in effect.changes.inserts
+            if hook_of(row.name) is not None
+        ]
+        assert all(f"declared:{name}" in self.hooked for _, name in made)
+        if any(isinstance(event, ev.SessionOpened | ev.Retry | ev.Delete | ev.Prune) for event in events):
+            return  # who has hooks, or what has ended, may have changed within the step
+        ends = {"succeeded": "on_success", "failed": "on_failure"}
+        wanted = [
+            (row.id, f"{row.name}:{kind}")
+            for effect in effects
+            if isinstance(effect, ef.Outcome)
+            for row, kind in [(row, ends.get(row.state)) for row in effect.tasks]
+            + [(row, "on_retry") for row in effect.retried]
+            if kind is not None and f"declared:{row.name}:{kind}" in self.store.settings
+        ]
+        assert sorted(made) == sorted(wanted)
+
+    def check_kept(self, events: list[ev.Event], effects: list[ef.Effect]) -> None:
+        """Each checkpoint is answered: it is kept, or the lease is not open to the task any more."""
+        asked = [(each.lease, each.seq, each.number) for each in events if isinstance(each, ev.Checkpointed)]
+        kept = [(each.lease, each.seq, each.number) for each in effects if isinstance(each, ef.Kept)]
+        stale = {(each.lease, seq) for each in effects if isinstance(each, ef.Stale) for seq in each.seqs}
+        assert all(one in kept or one[:2] in stale for one in asked)
+        assert set(kept) <= set(asked)
 
     def slots_of(self, name: str) -> int:
         """How many children's slots the store's leases take of a handler."""
@@ -338,7 +438,7 @@ class CoreMachine(RuleBasedStateMachine):
         if is_alone:
             self.step()
 
-    @rule(kinds=st.lists(st.integers(0, 11), max_size=3))
+    @rule(kinds=st.lists(kinds, max_size=3))
     def work(self, kinds: list[int]) -> None:
         """The healthy way: all pools ask, get, run and, where there are any results, tell."""
         for n in range(len(self.pools)):
@@ -388,7 +488,22 @@ class CoreMachine(RuleBasedStateMachine):
             pool, _, seqs = found
             pool.started.update(seqs[:1] if is_first_only else seqs)
 
-    @rule(n=small, kinds=st.lists(st.integers(0, 11), min_size=1, max_size=6), is_alone=st.booleans())
+    @rule(n=small, fraction=st.floats(0.0, 1.0), what=st.sampled_from(["progress", "checkpoint", "log", "all"]))
+    def tell(self, n: int, fraction: float, what: str) -> None:
+        """A running task tells something, or one that was, to its old lease."""
+        found = self.a_lease(n)
+        if found:
+            pool, lease, seqs = found
+            where: dict[str, Any] = {"session": pool.session, "lease": lease, "seq": seqs[n % len(seqs)]}
+            self.told += 1
+            if what in {"progress", "all"}:
+                self.inbox.append(ev.Progressed(fraction=fraction, **where))
+            if what in {"checkpoint", "all"}:
+                self.inbox.append(ev.Checkpointed(number=self.told, value=b"%d" % self.told, **where))
+            if what in {"log", "all"}:
+                self.inbox.append(ev.Logged(first=self.told, last=self.told, lines=b"\x90", **where))
+
+    @rule(n=small, kinds=st.lists(kinds, min_size=1, max_size=6), is_alone=st.booleans())
     def results(self, n: int, kinds: list[int], *, is_alone: bool) -> None:
         found = self.a_lease(n)
         if found:
@@ -399,7 +514,7 @@ class CoreMachine(RuleBasedStateMachine):
             self.step()
 
     def a_result(self, seq: int, kind: int) -> ev.Result:
-        make, fields = RUN_ENDS[kind] if kind < len(RUN_ENDS) else (ev.Succeeded, {"result": b"\xc0"})
+        make, fields = RUN_ENDS[kind] if kind < WELL else (ev.Succeeded, {"result": b"\xc0"})
         return make(seq=seq, started=self.now - 0.001, finished=self.now, **fields)
 
     @rule(n=small, count=st.integers(1, 9))
@@ -468,8 +583,12 @@ class CoreMachine(RuleBasedStateMachine):
                 found = {row.id: row.finished or 0.0 for row in self.store.rows.values()}
                 self.inbox.append(ev.Prune(tasks=tuple((id, found[id]) for id in ids)))
             case "pause" | "resume":
-                event = ev.Pause(client="c", request=0, queue=queue, handler=handler, paused=what == "pause")
-                self.inbox.append(event)
+                is_paused = what == "pause"
+                self.inbox.append(
+                    ev.Pause(
+                        client="c", request=0, queue=queue, handler=handler, paused=is_paused, by=f"u{n}", why="so"
+                    )
+                )
             case _:
                 self.inbox.append(ev.LimitHandler(client="c", request=0, handler=name, max_concurrency=limit))
 
@@ -496,6 +615,24 @@ class CoreMachine(RuleBasedStateMachine):
             assert row.interruptions == self.charges.interruptions[seq], row
 
     @invariant()
+    def what_tasks_told_is_kept_as_long_as_it_is_to_be(self) -> None:
+        for seq, row in self.store.rows.items():
+            assert row.checkpoint == self.charges.checkpoints.get(seq), row
+            told = self.charges.progress.get(seq)
+            assert row.progress == (None if told is None else msgspec.msgpack.encode((told, ""))), row
+        runs = {seq: sorted(leases)[-LOGGED_RUNS:] for seq, leases in self.charges.runs.items()}
+        wanted = [line for line in self.charges.lines if line[0] in self.store.rows and line[1] in runs[line[0]]]
+        assert [(each.seq, each.lease, each.first) for each in self.store.logs] == sorted(wanted)
+
+    @invariant()
+    def pauses_are_signed(self) -> None:
+        for key, packed in self.store.settings.items():
+            if key.startswith(("queue:", "handler:")):
+                kept = msgspec.msgpack.decode(packed)
+                signs = [kept.get("by", "")[:1], kept.get("why", ""), "since" in kept]
+                assert signs == (["u", "so", True] if kept.get("paused") else ["", "", False])
+
+    @invariant()
     def retries_are_as_many_as_allowed(self) -> None:
         for row in self.store.rows.values():
             # What a handler declares may change while its tasks run.
@@ -519,7 +656,8 @@ class CoreMachine(RuleBasedStateMachine):
         for name in HANDLERS:
             self.inbox.append(ev.Pause(client="c", request=0, handler=name, paused=False))
             self.inbox.append(ev.LimitHandler(client="c", request=0, handler=name, max_concurrency=None))
-        self.add_pool(1, dict.fromkeys(HANDLERS, b""))
+        self.bounds = {}
+        self.add_pool(1, dict.fromkeys(NAMES, b""))
         last = self.pools[-1]
         self.step()
         for _ in range(1_000):
@@ -530,7 +668,7 @@ class CoreMachine(RuleBasedStateMachine):
             last.asked = last.received + 20
             self.inbox.append(last.demand())
             for lease, seqs in last.held.items():
-                results = [self.a_result(seq, 9) for seq in seqs]
+                results = [self.a_result(seq, WELL) for seq in seqs]
                 self.inbox.append(ev.Results(session=last.session, lease=lease, results=results))
             self.step()
         assert {row.state for row in self.store.rows.values()} <= ENDED, "a task is stuck"
@@ -541,7 +679,7 @@ def test_the_core_keeps_its_promises_and_every_transition_is_reached() -> None:
     run_state_machine_as_test(
         CoreMachine,
         settings=settings(
-            max_examples=500,
+            max_examples=250,
             stateful_step_count=60,
             deadline=None,
             report_multiple_bugs=False,

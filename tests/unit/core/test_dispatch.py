@@ -257,3 +257,54 @@ def test_an_earlier_arrival_evicts_the_tail_of_a_window(queue_with: Callable[...
 def test_jitter_is_in_range_and_always_the_same(seq: int) -> None:
     assert 0 <= jitter(seq, 1) < 1
     assert jitter(seq, 1) == jitter(seq, 1) != jitter(seq, 2)
+
+
+def test_a_child_of_threads_gets_as_many_as_it_runs_at_a_time_whatever_they_are(queue: Driver) -> None:
+    queue.open("t", parallel=4)
+    queue.submit(6)
+    first = queue.take("t")
+    assert (len(first.rows), first.packet) == (4, 1)
+    queue.succeed(first, took=2.0)
+    queue.open("u", parallel=4)
+    queue.submit(6)
+    assert len(queue.take("u").rows) == 4  # slow ones: none of them waits for another
+
+
+def test_new_tasks_for_threads_are_shared_too(queue: Driver) -> None:
+    for session in "tu":
+        queue.open(session, parallel=4)
+        queue.step(ev.Demand(session=session, asked=1))
+    queue.submit(4)
+    assert [len(batch.rows) for batch in queue.all(ef.Dispatch)] == [2, 2]
+
+
+@pytest.mark.parametrize(("limit", "sizes"), [(3, [3]), (5, [4, 1]), (8, [4, 4]), (None, [4, 4])])
+def test_threads_never_run_more_of_a_handler_than_its_limit(queue: Driver, limit: int | None, sizes: list[int]) -> None:
+    queue.step(ev.LimitHandler(client="c", request=1, handler="f", max_concurrency=limit))
+    queue.open("t", parallel=4)
+    queue.submit(9)
+    queue.step(ev.Demand(session="t", asked=len(sizes)))
+    batches = queue.all(ef.Dispatch)
+    assert [len(batch.rows) for batch in batches] == sizes
+    assert queue.core.slots()["f"] == (0 if limit is None else sum(sizes), limit)
+    queue.tell(batches[0], queue.success(batches[0].rows[0].seq))
+    assert queue.core.slots()["f"] == (0 if limit is None else sum(sizes) - 1, limit)
+
+
+def test_what_was_interrupted_is_alone_in_its_child_also_when_it_is_sent_again(queue: Driver) -> None:
+    queue.submit(2)
+    queue.open("t", parallel=4)
+    assert not queue.take("t").alone
+    queue.step(ev.NodeLost(node="n@h", incarnation="1", started=None))
+    queue.open("u", incarnation="2", parallel=4)
+    first, second = queue.ask(2, "u")
+    assert [(len(batch.rows), batch.alone) for batch in (first, second)] == [(1, True), (1, True)]
+    queue.step(ev.Demand(session="u", asked=2), seconds=2.0)
+    assert [batch.alone for batch in queue.all(ef.Dispatch)] == [True, True]
+    queue.crash()
+    queue.open("u", incarnation="2", parallel=4)
+    queue.step(ev.Demand(session="u", asked=2))
+    assert [(batch.lease, batch.alone) for batch in queue.all(ef.Dispatch)] == [
+        (first.lease, True),
+        (second.lease, True),
+    ]

@@ -159,3 +159,76 @@ def test_nobody_knows_when_a_handler_without_history_is_done(queue: Driver) -> N
     queue.submit(1)
     queue.take()
     assert queue.core.next_result({}) == math.inf
+
+
+def test_a_pause_says_who_wished_it_why_and_since_when(queue: Driver) -> None:
+    (first,), (second,) = queue.submit(1, "f"), queue.submit(1, "g", queue="other")
+    queue.step(ev.Pause(client="c", request=1, handler="f", by="ann@host", why="its server is down"))
+    since = queue.wall
+    queue.step(ev.Pause(client="c", request=1, queue="other", by="bob@host"), seconds=5.0)
+    for _ in range(2):
+        paused = queue.core.why(queue.row(first))
+        assert paused is not None
+        by = {"by": "ann@host", "why": "its server is down", "since": since}
+        assert (paused.code, paused.facts) == ("paused", {"queue": False, "handler": True, **by})
+        (handler,) = [facts for facts in queue.core.handlers() if facts["handler"] == "f"]
+        assert {key: handler[key] for key in ("paused", *by)} == {"paused": True, **by}
+        other = queue.core.why(queue.row(second))
+        assert other is not None
+        assert (other.facts["queue"], other.facts["by"], other.facts["since"]) == (True, "bob@host", since + 5.0)
+        queue.crash()
+    (facts,) = [each for each in queue.core.queues() if each["queue"] == "other"]
+    assert facts == {
+        "queue": "other",
+        "paused": True,
+        "by": "bob@host",
+        "why": "",
+        "since": since + 5.0,
+        "max_size": None,
+    }
+
+
+def test_who_pauses_again_is_named_and_a_release_forgets_all(queue: Driver) -> None:
+    queue.step(ev.LimitQueue(client="c", request=1, queue="q", max_size=7))
+    queue.step(ev.Pause(client="c", request=1, queue="q", by="ann", why="one"))
+    since = queue.wall
+    queue.step(ev.Pause(client="c", request=1, queue="q", by="bob", why="two"), seconds=9.0)
+    (facts,) = queue.core.queues()
+    assert (facts["by"], facts["why"], facts["since"], facts["max_size"]) == ("bob", "two", since, 7)
+    queue.step(ev.Pause(client="c", request=1, queue="q", paused=False, by="bob"))
+    assert queue.core.queues() == [{"queue": "q", "paused": False, "max_size": 7}]
+    queue.step(ev.LimitQueue(client="c", request=1, queue="q", max_size=None))
+    assert queue.store.settings == {}
+
+
+def test_statistics_of_a_handler_tell_runs_and_what_came_of_them(queue: Driver) -> None:
+    queue.open()
+    queue.submit(1, options=Options(retries=1, retry_delay=0.5).pack())
+    queue.submit(1)
+    queue.submit(1, "g")
+    queue.tell(queue.take(), queue.failure(1))
+    queue.succeed(queue.take(), took=0.25)
+    queue.succeed(queue.take(), took=0.5)
+    queue.step(seconds=1.0)
+    queue.take()
+    queue.step(ev.NodeLost(node="n@h", incarnation="1", started=frozenset({1})))
+    facts = {each["handler"]: each for each in queue.core.handlers()}
+    keys = ("runs", "succeeded", "retried", "failed")
+    assert [facts["f"][key] for key in keys] == [2, 1, 1, 1]  # of the last run no child told
+    assert [facts["g"][key] for key in keys] == [1, 1, 0, 0]
+    assert (facts["f"]["max"], facts["g"]["max"]) == (pytest.approx(0.25), pytest.approx(0.5))
+    assert 0 < facts["f"]["mean"] < 0.25
+
+
+def test_a_batch_of_several_handlers_is_counted_by_handler(queue: Driver) -> None:
+    queue.open()
+    queue.learn(16)
+    queue.learn(16, name="g")
+    for name in ("f", "g", "f"):
+        queue.submit(1, name)
+    batch = queue.take()
+    queue.tell(
+        batch, queue.success(batch.rows[0].seq), queue.success(batch.rows[1].seq), queue.failure(batch.rows[2].seq)
+    )
+    facts = {each["handler"]: each for each in queue.core.handlers()}
+    assert [(facts[name]["runs"], facts[name]["succeeded"]) for name in "fg"] == [(18, 17), (17, 17)]

@@ -5,9 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import apsw
+import msgspec
 import pytest
 
-from otpq.core.records import Changes, LeaseRow
+from otpq.core.records import Changes, LeaseRow, LogChunk
 from otpq.store.check import Problem, check
 from otpq.store.sqlite_schema import MIGRATIONS
 from otpq.store.url import open_store
@@ -21,13 +22,16 @@ if TYPE_CHECKING:
 
 @pytest.fixture
 def path(tmp_path: Path, row: Callable[..., TaskRow]) -> Path:
-    """A sound store: tasks 1 and 2 queued, 3 failed, 1 in lease 1."""
+    """A sound store: tasks 1 and 2 queued, 3 failed, 1 in lease 1, with a log."""
     path = tmp_path / "tasks.db"
     store = open_store(str(path))
     store.open()
-    rows = [row(1, payload=b"x" * 5_000), row(2, key="k"), row(3, state="failed", finished=5.0)]
+    told = {"progress": b"\x92\x01\xa0", "checkpoint": b"\x81\xa1a\xd4\x05\x00"}
+    rows = [row(1, payload=b"x" * 5_000), row(2, key="k", **told), row(3, state="failed", finished=5.0)]
     counts = {("default", "queued"): 2, ("default", "failed"): 1}
-    store.commit(Changes(inserts=rows, counts=counts, leases=[LeaseRow(1, "n", "i", "s", 1, 1.0, (1,))]))
+    lines = msgspec.msgpack.encode([[1, 5.0, "out", "info", "a", None], [2, 6.0, "log", "info", "b", {"c": 1}]])
+    logs = [LogChunk(1, 1, 1, 2, lines)]
+    store.commit(Changes(inserts=rows, counts=counts, leases=[LeaseRow(1, "n", "i", "s", 1, 1.0, (1,))], logs=logs))
     store.close()
     return path
 
@@ -95,6 +99,24 @@ def test_a_sound_store_has_no_problems(path: Path) -> None:
         ("UPDATE tasks SET history = x'8081' WHERE seq = 2", "blobs", "task 2: its history cannot be read: byte 1"),
         ("UPDATE tasks SET options = x'c1' WHERE seq = 2", "blobs", "task 2: its options cannot be read"),
         ("UPDATE tasks SET error = x'80' WHERE seq = 2", "blobs", "task 2: its error cannot be read"),
+        ("UPDATE tasks SET progress = x'91' WHERE seq = 2", "blobs", "task 2: its progress cannot be read"),
+        (
+            "UPDATE tasks SET checkpoint = x'9101c0' WHERE seq = 2",
+            "blobs",
+            "task 2: its checkpoint cannot be read: more",
+        ),
+        (
+            "UPDATE tasks SET checkpoint = x'92' WHERE seq = 2",
+            "blobs",
+            "task 2: its checkpoint cannot be read: it is no",
+        ),
+        (
+            "INSERT INTO logs VALUES (9, 1, 1, 1, x'90')",
+            "logs",
+            "the log of task 9 is kept although there is no such task",
+        ),
+        ("UPDATE logs SET lines = x'91c1'", "logs", "task 1: lines 1 to 2 of its run in lease 1 cannot be read"),
+        ("UPDATE logs SET last = 1", "logs", "task 1: lines 1 to 1 of its run in lease 1 are others"),
         ("DROP INDEX tasks_lane", "schema", "tasks_lane is missing"),
         ("CREATE TABLE mine (x)", "schema", "mine is not otpq's; somebody added it"),
         (

@@ -16,6 +16,7 @@ from otpq.store.errors import SchemaTooNew
 from otpq.store.history import decode_history
 from otpq.store.migrating import Migration, load_migrations
 from otpq.store.queries import load_queries
+from otpq.store.sqlite_rows import task_rows
 from otpq.store.sqlite_schema import MIGRATIONS, migrate, schema_of, version_of
 
 if TYPE_CHECKING:
@@ -105,6 +106,12 @@ def test_each_question_finds_its_index_and_sorts_nothing(db: apsw.Connection, qu
     assert not [step for step in steps if "TEMP B-TREE" in step]
 
 
+@pytest.mark.parametrize("query", ["logs", "forget_lines", "forget_old_runs", "delete_logs"])
+def test_logs_are_found_by_their_index_and_not_sorted(db: apsw.Connection, query: str) -> None:
+    steps = plan(db, SQL[query])
+    assert not [step for step in steps if "SCAN" in step or "TEMP B-TREE" in step], steps
+
+
 def test_the_refill_of_a_lane_reads_its_limit_among_any_number_of_others(db: apsw.Connection) -> None:
     db.execute("INSERT INTO lanes VALUES (1, 'default', 'mail', 'busy', 5), (2, 'default', 'mail', 'quiet', 5)")
     columns = ", ".join(columns_of(SQL["insert_new"]))
@@ -160,7 +167,31 @@ def test_a_newer_schema_is_refused_untouched(db: apsw.Connection) -> None:
 
 
 def test_migrations_are_numbered_one_by_one() -> None:
-    assert [migration.version for migration in load_migrations("sqlite")] == [1]
+    assert [migration.version for migration in load_migrations("sqlite")] == [1, 2]
+
+
+def test_a_store_of_the_first_version_keeps_its_rows_and_gets_the_new_columns() -> None:
+    db = apsw.Connection(":memory:")
+    migrate(db, "here", MIGRATIONS[:1])
+    db.execute("INSERT INTO lanes VALUES (1, 'default', 'mail', '', 5)")
+    columns = "seq, id, state, lane, due, created, updated, tags, options, payload, attempt, result"
+    insert = f"INSERT INTO tasks ({columns}) VALUES (?, ?, ?, 1, 1, 1, 1, '', x'80', ?, ?, ?)"  # noqa: S608 - our words
+    db.execute(insert, (1, b"a" * 16, "queued", b"\x90", 0, None))
+    db.execute(insert, (2, b"b" * 16, "succeeded", None, 1, b"\xc0"))
+    db.execute("INSERT INTO payloads VALUES (2, x'9190')")
+    migrate(db, "here")
+    first, second = task_rows(db.execute("SELECT * FROM task_rows ORDER BY seq"))
+    assert (first.id, first.name, first.payload, first.progress, first.checkpoint) == (
+        b"a" * 16,
+        "mail",
+        b"\x90",
+        None,
+        None,
+    )
+    assert (second.payload, second.attempt, second.result) == (b"\x91\x90", 1, b"\xc0")
+    fresh = apsw.Connection(":memory:")
+    migrate(fresh, "here")
+    assert schema_of(db) == schema_of(fresh)
 
 
 def test_queries_have_no_comments_and_no_semicolon() -> None:
