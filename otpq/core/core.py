@@ -227,6 +227,10 @@ class QueueCore:
         """What is known of each handler; see `catalogue.facts`."""
         return catalogue.facts(self._state)
 
+    def queues(self) -> dict[str, dict[str, Any]]:
+        """What is set of each queue; see `settings.facts`."""
+        return settings.facts(self._state)
+
     @property
     def declared(self) -> dict[str, bytes]:
         """What is declared of each handler that declares anything, as `Options.pack` gives it."""
