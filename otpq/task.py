@@ -481,7 +481,7 @@ class LogLine(msgspec.Struct, frozen=True, kw_only=True):
     fields: Mapping[str, Any] = msgspec.field(default_factory=dict)
     """What was said beside the text. Of a step in its life: `attempt`, and where it ran: `node`, `worker`, `pid`."""
     run: int
-    """Which run wrote it: 1 for the first that wrote anything. 0: none, it is a step in the task's life."""
+    """Which run wrote it: a number that grows from run to run. 0: none, it is a step in the task's life."""
     number: int
     """Its place among the lines of that run, or among the steps, from 1."""
     dropped: int = 0

@@ -7,7 +7,7 @@ from typing import Any
 import typer
 from typer.core import TyperGroup
 
-from otpq.cli import nodes, tasks
+from otpq.cli import nodes, queues, tasks
 from otpq.cli.exits import one_line_errors
 
 __all__ = ["app"]
@@ -35,10 +35,24 @@ app = typer.Typer(
 _UNREAD = {"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []}
 app.command(context_settings=_UNREAD)(nodes.node)  # node.py reads its words, `--help` too
 app.command(cls=tasks.Submit)(tasks.submit)
+# What stands behind the path is the script's, options of its own too.
+app.command("submit-script", context_settings={"allow_interspersed_args": False})(tasks.submit_script)
 app.command("list")(tasks.list_)
 app.command()(tasks.show)
+app.command()(tasks.logs)
+app.command()(tasks.why)
 app.command()(tasks.counts)
 app.command()(tasks.cancel)
+app.command()(tasks.retry)
+app.command()(tasks.delete)
+app.command()(queues.queues)
+app.command()(queues.handlers)
+app.command()(queues.pause)
+app.command()(queues.resume)
+app.command()(queues.purge)
+app.command()(nodes.workers)
+app.command()(nodes.scale)
+app.command()(nodes.reload)
 app.command()(nodes.health)
 app.command()(nodes.check)
 app.command()(nodes.demo)
