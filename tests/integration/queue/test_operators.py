@@ -12,7 +12,7 @@ from otpq.client.errors import QueryFailed, SubmissionRefused, TaskNotFound
 from otpq.client.questions import Selector
 from otpq.core import effects as ef
 from otpq.core import events as ev
-from otpq.otp import GenServer, Kill, Pid, cast, exit, is_alive, state, stop
+from otpq.otp import Down, GenServer, Kill, Pid, call, cast, exit, monitor, state, stop
 from otpq.queue.messages import OpenPool, PoolAnswer, PoolFacts, PoolOrder, Reload, Scale
 from otpq.store.errors import StaleEpoch
 from otpq.task import SCRIPT_HANDLER, Options
@@ -52,8 +52,14 @@ def open_pool(
         pool=name,
         script_dirs=dirs,
     )
-    cast(bench.server, (OpenPool(pool, opened),))
+    open_session(bench, pool, opened)
     return pool
+
+
+def open_session(bench: Bench, pool: Pid, opened: ev.SessionOpened) -> None:
+    """Return when it is heard: what a client says could come before what was cast."""
+    cast(bench.server, (OpenPool(pool, opened),))
+    call(bench.server, ("status",))
 
 
 # --- pools -----------------------------------------------------------------------------------------------------------
@@ -143,7 +149,7 @@ def test_ten_tasks_under_a_limit_of_three_show_three_slots_in_use(bench: Bench, 
         queues=("default",),
         handlers={"mail": ev_options(max_concurrency=3)},
     )
-    cast(bench.server, (OpenPool(bench.me.pid, opened),))
+    open_session(bench, bench.me.pid, opened)
     client.submit_many(Call("mail", (n,)) for n in range(10))
     client.submit(Call("mail", (11,), {}, delay=3600))
     bench.ask(5)
@@ -235,6 +241,7 @@ def test_a_pool_that_drains_runs_no_script_any_more(bench: Bench, client: Client
     open_pool(bench, "scripts", dirs=(str(scripts),))
     client.submit_script(scripts / "job.py")
     cast(bench.server, (ev.SessionClosed(session="a@127.0.0.1/1/scripts"),))
+    call(bench.server, ("status",))
     with pytest.raises(SubmissionRefused, match="--script-dir"):
         client.submit_script(scripts / "job.py")
 
@@ -277,9 +284,10 @@ def test_a_script_that_was_accepted_is_accepted_again_though_its_pool_is_gone(be
     server = bench.start()
     pool = open_pool(bench, "scripts", dirs=(str(scripts),))
     with bench.connect() as client:
+        monitor(server)
         receipt = client.submit_soon(script_call(scripts / "job.py"))
-        while is_alive(server):
-            threading.Event().wait(0.01)
+        while not isinstance(bench.me.receive(30), Down):  # told when the store is let go
+            pass
         bench.open_store = make
         bench.start()
         assert receipt.handle(30).state == "queued"
