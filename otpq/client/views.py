@@ -75,9 +75,9 @@ def _utc(seconds: float) -> datetime:
 
 def task_error(packed: bytes | None) -> TaskError | None:
     """What a run ended with, from [type, message, traceback, the types it is of, details]; the last two may be missing."""
-    if packed is None:
+    parts: list[Any] | None = None if packed is None else unpack(packed)
+    if parts is None:
         return None
-    parts: list[Any] = unpack(packed)
     type, message, traceback = (str(part) for part in [*parts[:3], "", "", ""][:3])
     return TaskError(type, message, traceback, parts[_DETAILS] if len(parts) > _DETAILS else None)
 

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from otpq.core.lanes import LaneKey
     from otpq.core.state import State
 
-__all__ = ["PREFIX", "NotKnown", "completed", "declare", "facts", "line_of", "note_served", "restore"]
+__all__ = ["PREFIX", "NotKnown", "completed", "declare", "facts", "line_of", "note_served", "queues", "restore"]
 
 PREFIX = "declared"
 """Of the settings that keep declarations: 'declared:NAME'."""
@@ -81,6 +81,14 @@ def facts(state: State) -> list[dict[str, Any]]:
             "pools": [session.id for session in state.sessions.values() if name in (session.handlers or ())],
         }
         for name, handler in sorted(state.handlers.items())
+    ]
+
+
+def queues(state: State) -> list[dict[str, Any]]:
+    """What operators have set of each queue, by name: `queue`, `paused`, `max_size` (None: no limit)."""
+    return [
+        {"queue": name, "paused": queue.paused, "max_size": queue.max_size}
+        for name, queue in sorted(state.lanes.queues.items())
     ]
 
 

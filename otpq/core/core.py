@@ -223,13 +223,13 @@ class QueueCore:
         """Of each handler the slots in use and how many there are (None: no limit)."""
         return {name: (handler.used, handler.limit) for name, handler in self._state.handlers.items()}
 
+    def queues(self) -> list[dict[str, Any]]:
+        """What operators have set of each queue; see `catalogue.queues`."""
+        return catalogue.queues(self._state)
+
     def handlers(self) -> list[dict[str, Any]]:
         """What is known of each handler; see `catalogue.facts`."""
         return catalogue.facts(self._state)
-
-    def queues(self) -> dict[str, dict[str, Any]]:
-        """What is set of each queue; see `settings.facts`."""
-        return settings.facts(self._state)
 
     @property
     def declared(self) -> dict[str, bytes]:

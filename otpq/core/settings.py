@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import msgspec
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from otpq.core.lanes import Queue
     from otpq.core.state import State
 
-__all__ = ["facts", "limit_handler", "limit_queue", "pause", "restore"]
+__all__ = ["limit_handler", "limit_queue", "pause", "restore"]
 
 
 class QueueSettings(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -75,11 +75,6 @@ def limit_queue(state: State, event: LimitQueue) -> None:
     queue.max_size = event.max_size
     _keep_queue(state, queue)
     _done(state, event)
-
-
-def facts(state: State) -> dict[str, dict[str, Any]]:
-    """What operators have set of each queue, by name: `paused` and `max_size`."""
-    return {name: {"paused": queue.paused, "max_size": queue.max_size} for name, queue in state.lanes.queues.items()}
 
 
 def _ask_back(state: State, event: Pause) -> None:

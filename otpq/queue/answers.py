@@ -323,12 +323,12 @@ def _plain(node: TreeNode) -> dict[str, Any]:
 
 
 def _queues(on: Answers, *_: object) -> object:
-    counts, settings = on.counts(), on.core().queues()
-    nothing = dict.fromkeys(TaskState, 0)
-    return [
-        {"queue": name, **counts.get(name, nothing), **settings.get(name, {"paused": False})}
-        for name in sorted({*counts, *(name for name, of in settings.items() if any(of.values()))})
-    ]
+    """Those that have tasks, had some, or of which something is set."""
+    counts, nothing = on.counts(), dict.fromkeys(TaskState, 0)
+    settings = {of["queue"]: of for of in on.core().queues()}
+    names = {*counts, *(name for name, of in settings.items() if of["paused"] or of["max_size"] is not None)}
+    unset = {"paused": False}
+    return [{"queue": name, **counts.get(name, nothing), **settings.get(name, unset)} for name in sorted(names)]
 
 
 def _handlers(on: Answers, *_: object) -> object:

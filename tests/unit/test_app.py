@@ -286,7 +286,9 @@ def test_hooks_are_handlers_beside_theirs_so_that_children_have_them() -> None:
 def test_a_hook_gets_the_task_and_its_result() -> None:
     app, _, heard = hooked()
     run_here(app, "double:on_success", row(), encode(8))
-    ((task, result),) = heard
+    run_here(app, "double:on_success", row(result=None), encode(None))
+    ((task, result), (_, nothing)) = heard
+    assert nothing is None
     assert result == task.result == 8
     assert (task.id, task.parent, task.args, task.kwargs) == ("69" * 16, "70" * 16, (4,), {"b": 1})
     assert (task.state, task.queue, task.priority, task.tags) == (TaskState.SUCCEEDED, "mail", 8, ("a", "b"))
@@ -299,7 +301,7 @@ def test_a_hook_gets_the_task_and_its_error(kind: str) -> None:
     error = ["job.ScriptFailed", "exit code 3", "Traceback ...", ["job.ScriptFailed"], {"exit_code": 3}]
     failed = row(state="failed", reason="error", result=None, error=encode(error), tags="")
     run_here(app, f"double:{kind}", failed, encode(error))
-    run_here(app, f"double:{kind}", row(state="retrying", finished=None, result=None), None)
+    run_here(app, f"double:{kind}", row(state="retrying", finished=None, result=None), encode(None))
     (task, told), (waiting, nothing) = heard
     assert told == task.error == TaskError("job.ScriptFailed", "exit code 3", "Traceback ...", {"exit_code": 3})
     assert (task.state, task.reason, task.result, task.tags) == (TaskState.FAILED, "error", None, ())
