@@ -8,12 +8,14 @@ from __future__ import annotations
 import sys
 from functools import update_wrapper
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, Final, Generic, ParamSpec, Self, TypeVar, cast, overload
+from typing import TYPE_CHECKING, Any, Concatenate, Final, Generic, ParamSpec, Self, TypeVar, cast, overload
 
 from otpq import program
+from otpq.context import Context, takes_context
 from otpq.errors import BadOption, UsageError
+from otpq.hooks import check_hook, hook_name, is_hook_name, runner_of
 from otpq.reference import public_name, reference_to
-from otpq.task import COLUMNS, DEFAULT_HANDLER, DEFAULTS, Options, normalized, overlaid
+from otpq.task import COLUMNS, DEFAULT_HANDLER, DEFAULTS, HOOKS, SCRIPT_HANDLER, Options, normalized, overlaid
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Mapping
@@ -22,13 +24,16 @@ if TYPE_CHECKING:
     from otpq.client.calls import Call
     from otpq.client.handle import AsyncTaskHandle, TaskHandle
     from otpq.embedded import Node
-    from otpq.task import Task
+    from otpq.task import Task, TaskError
     from otpq.typed import CallOptions, HandlerOptions, TaskDecorator
 
 __all__ = ["App", "AsyncHandler", "BaseHandler", "Handler"]
 
 P = ParamSpec("P")
 R = TypeVar("R")
+S = TypeVar("S")
+C = TypeVar("C", bound=Context)
+"""Bound, and not `Context` itself: so a first parameter of type `object` is no context to a type checker."""
 
 _NAME_BYTES: Final = 255
 _CO_COROUTINE: Final = 0x80  # inspect.CO_COROUTINE; inspect takes a child longer to import than this file
@@ -38,7 +43,10 @@ class BaseHandler(Generic[P, R]):
     """A function that runs tasks, the name they have, and the options they get unless told otherwise."""
 
     name: str
-    handler: Callable[P, Any]
+    handler: Callable[..., Any]
+    """The function itself."""
+    takes_context: bool
+    """Whether its first parameter is an `otpq.Context`: whoever runs it gives one, who submits does not."""
     declared: Mapping[str, Any]
     """The options it was defined with."""
     said: Mapping[str, Any]
@@ -50,11 +58,18 @@ class BaseHandler(Generic[P, R]):
     """The options in force for its calls."""
 
     def __init__(
-        self, name: str, handler: Callable[P, Any], declared: Mapping[str, Any], said: Mapping[str, Any] | None = None
+        self,
+        app: App,
+        name: str,
+        handler: Callable[..., Any],
+        declared: Mapping[str, Any],
+        said: Mapping[str, Any] | None = None,
     ) -> None:
         update_wrapper(cast("Any", self), handler)
+        self._app = app
         self.name = name
         self.handler = handler
+        self.takes_context = takes_context(handler)
         self.declared = declared
         self.said = {key: declared[key] for key in declared if key in COLUMNS} if said is None else said
         in_force = overlaid(declared, self.said)
@@ -100,7 +115,42 @@ class BaseHandler(Generic[P, R]):
         whole = options.get("max_concurrency")
         if whole is not None:
             raise BadOption("max_concurrency", whole, "it is set where the handler is defined")
-        return type(self)(self.name, self.handler, self.declared, overlaid(self.said, normalized(options)))
+        return type(self)(self._app, self.name, self.handler, self.declared, overlaid(self.said, normalized(options)))
+
+    # ------------------------------------------------------------ hooks
+
+    def on_success(self, hook: Callable[[Task, R], S], /) -> Callable[[Task, R], S]:
+        """Have `hook(task, result)` called when a task of this handler has succeeded: `@resize.on_success`.
+
+        It runs as a task of its own, after the commit, in a child of a pool that serves the task's queue, up to four times if
+        it fails; what becomes of it changes nothing for the task it is told of. It is called at least once, also
+        if the run's child or node died after the end.
+
+        Raises:
+            UsageError: There is such a hook already, or this is none.
+        """
+        return self._hook("on_success", hook)
+
+    def on_retry(self, hook: Callable[[Task, TaskError | None], S], /) -> Callable[[Task, TaskError | None], S]:
+        """Have `hook(task, error)` called when an attempt has failed and another will follow; else as `on_success`.
+
+        However it failed: an error, a crash, a timeout, too much memory. The error is None where nobody can tell one.
+        """
+        return self._hook("on_retry", hook)
+
+    def on_failure(self, hook: Callable[[Task, TaskError | None], S], /) -> Callable[[Task, TaskError | None], S]:
+        """Have `hook(task, error)` called when a task has failed for good; else as `on_retry`."""
+        return self._hook("on_failure", hook)
+
+    def _hook(self, kind: str, hook: Callable[..., Any]) -> Callable[..., Any]:
+        self._app._add_hook(self.name, kind, hook)  # noqa: SLF001 - its own handlers'
+        return hook
+
+    def _given(self, args: tuple[Any, ...]) -> tuple[Any, ...]:
+        """The arguments of a plain call, with a context that does nothing if its caller has given none."""
+        if not self.takes_context or (args and isinstance(args[0], Context)):
+            return args
+        return (Context(), *args)
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.name}>"
@@ -110,16 +160,16 @@ class Handler(BaseHandler[P, R]):
     """A plain function as a handler: call it, and it runs here; `submit` it, and it runs in a child."""
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
-        """Run it here and now, as if it were no handler."""
-        return cast("R", self.handler(*args, **kwargs))
+        """Run it here and now, as if it were no handler. A context that it takes is one of no task, which does nothing."""
+        return cast("R", self.handler(*self._given(args), **kwargs))
 
 
 class AsyncHandler(BaseHandler[P, R]):
     """An `async def` function as a handler."""
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> Coroutine[Any, Any, R]:
-        """Its coroutine, as if it were no handler."""
-        return cast("Coroutine[Any, Any, R]", self.handler(*args, **kwargs))
+        """Its coroutine, as if it were no handler; of its context as for `Handler`."""
+        return cast("Coroutine[Any, Any, R]", self.handler(*self._given(args), **kwargs))
 
 
 class App:
@@ -154,7 +204,12 @@ class App:
 
     # ------------------------------------------------------------ handlers
 
-    # A coroutine function is a function that returns a coroutine, so the overloads overlap; the first that fits is meant.
+    # A coroutine function is a function that returns a coroutine, and one that takes a context one that takes something, so the
+    # overloads overlap; the first that fits is meant.
+    @overload
+    def task(self, function: Callable[Concatenate[C, P], Coroutine[Any, Any, R]], /) -> AsyncHandler[P, R]: ...  # type: ignore[overload-overlap]
+    @overload
+    def task(self, function: Callable[Concatenate[C, P], R], /) -> Handler[P, R]: ...
     @overload
     def task(self, function: Callable[P, Coroutine[Any, Any, R]], /) -> AsyncHandler[P, R]: ...  # type: ignore[overload-overlap]
     @overload
@@ -178,6 +233,10 @@ class App:
         return decorate(*function) if function else decorate
 
     @overload
+    def default(self, function: Callable[Concatenate[C, P], Coroutine[Any, Any, R]], /) -> AsyncHandler[P, R]: ...  # type: ignore[overload-overlap]
+    @overload
+    def default(self, function: Callable[Concatenate[C, P], R], /) -> Handler[P, R]: ...
+    @overload
     def default(self, function: Callable[P, Coroutine[Any, Any, R]], /) -> AsyncHandler[P, R]: ...  # type: ignore[overload-overlap]
     @overload
     def default(self, function: Callable[P, R], /) -> Handler[P, R]: ...
@@ -194,10 +253,19 @@ class App:
 
     def _register(self, name: str, function: Callable[..., Any], declared: Mapping[str, Any]) -> BaseHandler[..., Any]:
         _check(name, function)
+        return self._add(name, function, declared)
+
+    def _add_hook(self, name: str, kind: str, hook: Callable[..., Any]) -> None:
+        """Make a function the hook of a handler: a handler itself, so that children have it and tell of it."""
+        check_hook(kind, hook)
+        _check_name(hook_name(name, kind))
+        self._add(hook_name(name, kind), runner_of(kind, hook), {})
+
+    def _add(self, name: str, function: Callable[..., Any], declared: Mapping[str, Any]) -> BaseHandler[..., Any]:
         there = self._tasks.get(name)
         if there is not None and not _is_same(there.handler, function):
             raise UsageError(f"this app already has a handler {name!r}, {there.handler!r}; give one of them a name=")
-        made = _class_for(function)(name, function, declared)
+        made = _class_for(function)(self, name, function, declared)
         self._tasks[name] = made
         return made
 
@@ -251,13 +319,23 @@ def _name_of(function: Callable[..., Any]) -> str:
     return f"{public_name(function.__module__)}.{own}"
 
 
-def _check(name: object, function: object) -> None:
-    if not isinstance(name, str) or not name or not name.isprintable() or len(name.encode()) > _NAME_BYTES:
-        raise UsageError(f"{name!r} is no name of a handler; it is printable text of 1 to {_NAME_BYTES} bytes")
+def _check(name: str, function: object) -> None:
+    _check_name(name)
+    if is_hook_name(name):
+        raise UsageError(
+            f"{name!r} is a hook's name; make one with {' or '.join(f'@handler.{kind}' for kind in HOOKS)}"
+        )
+    if name == SCRIPT_HANDLER:
+        raise UsageError(f"{name!r} is the name under which scripts run; give the handler another one")
     if isinstance(function, BaseHandler):
         raise UsageError(f"{function!r} is a handler already; register its function, `.handler`")
     if not callable(function):
         raise UsageError(f"the handler of {name!r} is {function!r}, which cannot be called")
+
+
+def _check_name(name: object) -> None:
+    if not isinstance(name, str) or not name or not name.isprintable() or len(name.encode()) > _NAME_BYTES:
+        raise UsageError(f"{name!r} is no name of a handler; it is printable text of 1 to {_NAME_BYTES} bytes")
 
 
 def _is_same(old: Callable[..., Any], new: Callable[..., Any]) -> bool:

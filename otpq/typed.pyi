@@ -2,12 +2,14 @@
 
 from collections.abc import Callable, Coroutine, Sequence
 from datetime import datetime, timedelta
-from typing import Any, Literal, ParamSpec, Protocol, TypeAlias, TypedDict, TypeVar, overload
+from typing import Any, Concatenate, Literal, ParamSpec, Protocol, TypeAlias, TypedDict, TypeVar, overload
 
 from otpq.app import AsyncHandler, Handler
+from otpq.context import Context
 
 _P = ParamSpec("_P")
 _R = TypeVar("_R")
+_C = TypeVar("_C", bound=Context)
 
 Seconds: TypeAlias = float | timedelta
 Errors: TypeAlias = str | type[BaseException] | Sequence[str | type[BaseException]]
@@ -42,6 +44,12 @@ class HandlerOptions(CallOptions, total=False):
 
 # What `@app.task(...)` is before it meets its function.
 class TaskDecorator(Protocol):
+    @overload
+    def __call__(  # type: ignore[overload-overlap]
+        self, function: Callable[Concatenate[_C, _P], Coroutine[Any, Any, _R]], /
+    ) -> AsyncHandler[_P, _R]: ...
+    @overload
+    def __call__(self, function: Callable[Concatenate[_C, _P], _R], /) -> Handler[_P, _R]: ...
     @overload
     def __call__(self, function: Callable[_P, Coroutine[Any, Any, _R]], /) -> AsyncHandler[_P, _R]: ...  # type: ignore[overload-overlap]
     @overload

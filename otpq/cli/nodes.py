@@ -1,4 +1,4 @@
-"""The commands about nodes, stores and cookies."""
+"""The commands about nodes, pools, stores and cookies."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from typing import Annotated
 import typer
 
 from otpq.cli.exits import FAILURE, STORE
-from otpq.cli.options import AsJson, CookieFile, NodeOption, open_client
-from otpq.cli.printing import facts_lines, put, put_json
+from otpq.cli.options import AsJson, CookieFile, NodeOption, Timeout, open_client
+from otpq.cli.printing import answers_lines, facts_lines, put, put_json, workers_table
 from otpq.errors import UsageError
 
-__all__ = ["check", "demo", "health", "new_cookie", "node"]
+__all__ = ["check", "demo", "health", "new_cookie", "node", "reload", "scale", "workers"]
 
 
 def node(context: typer.Context) -> None:
@@ -28,6 +28,41 @@ def health(*, as_json: AsJson = False, node: NodeOption = None, cookie_file: Coo
     put_json(facts) if as_json else put(facts_lines(facts))
     if facts.get("ok") is False:
         raise typer.Exit(FAILURE)
+
+
+def workers(*, as_json: AsJson = False, node: NodeOption = None, cookie_file: CookieFile = None) -> None:
+    """Say what each worker does."""
+    with open_client(node, cookie_file) as client:
+        found = client.workers()
+    put_json(found) if as_json else put(workers_table(found))
+
+
+def scale(
+    pool: Annotated[str, typer.Argument(metavar="POOL", help="The pool; of a plain node, 'default'.")],
+    n: Annotated[int, typer.Argument(metavar="N", help="How many workers it is to have.")],
+    *,
+    as_json: AsJson = False,
+    node: NodeOption = None,
+    cookie_file: CookieFile = None,
+) -> None:
+    """Have a pool run so many workers from now on."""
+    with open_client(node, cookie_file) as client:
+        answers = client.scale(pool, n)
+    put_json(answers) if as_json else put(answers_lines(answers))
+
+
+def reload(
+    pool: Annotated[str | None, typer.Argument(metavar="[POOL]", help="The pool; else all.")] = None,
+    *,
+    timeout: Timeout = None,
+    as_json: AsJson = False,
+    node: NodeOption = None,
+    cookie_file: CookieFile = None,
+) -> None:
+    """Give a pool new children, which load the app anew; tasks end first, or hand over at a checkpoint."""
+    with open_client(node, cookie_file) as client:
+        answers = client.reload(pool, timeout=timeout)
+    put_json(answers) if as_json else put(answers_lines(answers))
 
 
 def check(

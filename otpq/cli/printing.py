@@ -12,19 +12,26 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
     from datetime import datetime
 
-    from otpq.task import HistoryEntry, Task
+    from otpq.task import HistoryEntry, LogLine, Task
 
 __all__ = [
+    "answers_lines",
     "counts_table",
     "facts_lines",
+    "handlers_table",
+    "log_line",
     "put",
+    "put_count",
     "put_json",
     "put_tasks",
+    "queues_table",
+    "reason",
     "table",
     "task_lines",
     "tasks_table",
     "warnings_as_lines",
     "with_why",
+    "workers_table",
 ]
 
 
@@ -36,6 +43,11 @@ def put(value: object) -> None:
 def put_json(value: object) -> None:
     """Print a value as JSON."""
     typer.echo(_json(value).decode())
+
+
+def put_count(what: str, count: int, *, as_json: bool) -> None:
+    """Print how many tasks something was done to."""
+    put_json({what: count}) if as_json else put(f"{what} {count} {'task' if count == 1 else 'tasks'}")
 
 
 def put_tasks(tasks: Sequence[Task], *, as_json: bool) -> None:
@@ -92,7 +104,7 @@ def task_lines(task: Task, why: Mapping[str, Any] | None = None) -> str:
         "id": task.id,
         "name": _shown_name(task),
         "state": task.state + (f" ({task.reason})" if task.reason else ""),
-        "why": "" if why is None else _reason(why),
+        "why": "" if why is None else reason(why),
         "queue": f"{task.queue}, priority {task.priority}",
         "attempt": f"{task.attempt}" + (f", interrupted {task.interruptions} times" if task.interruptions else ""),
         "arguments": _call(task),
@@ -127,6 +139,91 @@ def counts_table(counts: Mapping[str, Mapping[str, int]]) -> str:
     )
 
 
+def queues_table(queues: Sequence[Mapping[str, Any]]) -> str:
+    """A line a queue."""
+    if not queues:
+        return "no queues"
+    states = ("pending", "queued", "running", "retrying", "succeeded", "failed", "cancelled", "expired")
+    return table(
+        ("QUEUE", *map(str.upper, states), "PAUSED"),
+        [(of["queue"], *(of[state] for state in states), _pause(of)) for of in queues],
+    )
+
+
+def handlers_table(handlers: Sequence[Mapping[str, Any]]) -> str:
+    """A line a handler."""
+    if not handlers:
+        return "no handlers"
+    return table(
+        ("HANDLER", "RUNS", "FAILED", "MEAN", "MAX", "SLOTS", "PAUSED"),
+        [
+            (
+                of["handler"],
+                of["runs"],
+                of.get("failed", ""),
+                _seconds(of["mean"]),
+                _seconds(of.get("max")),
+                "" if of["limit"] is None else f"{of['used']} of {of['limit']}",
+                _pause(of),
+            )
+            for of in handlers
+        ],
+    )
+
+
+def workers_table(workers: Sequence[Mapping[str, Any]]) -> str:
+    """A line a worker."""
+    if not workers:
+        return "no workers"
+    return table(
+        ("NODE", "POOL", "WORKER", "STATE", "CHILD", "DONE", "FAILED", "RESTARTS", "MEAN", "TASK"),
+        [
+            (
+                *(
+                    _word(of.get(key))
+                    for key in ("node", "pool", "worker", "state", "child", "done", "failed", "restarts")
+                ),
+                _seconds(of.get("mean")),
+                of.get("error") or _at_work(of),
+            )
+            for of in workers
+        ],
+    )
+
+
+def answers_lines(answers: Iterable[Mapping[str, Any]]) -> str:
+    """What each pool has answered, a line each."""
+    return "\n".join(", ".join(f"{name} {_word(fact)}" for name, fact in of.items()) for of in answers)
+
+
+def log_line(line: LogLine) -> str:
+    """A line of a task's log; before it, if lines are missing there, one that says so."""
+    fields = " ".join(f"{name}={_word(value)}" for name, value in line.fields.items())
+    mark = "" if line.level == "info" else f"{line.level}: "
+    shown = f"{_time(line.time)}  {line.stream:<4}  {mark}{line.text}{'  ' if fields else ''}{fields}"
+    return f"... {line.dropped} lines are missing ...\n{shown}" if line.dropped else shown
+
+
+def _pause(of: Mapping[str, Any]) -> str:
+    """Whether a queue or a handler is paused, by whom and why."""
+    if not of.get("paused"):
+        return ""
+    by = f" by {of['by']}" if of.get("by") else ""
+    return f"paused{by}" + (f": {of['why']}" if of.get("why") else "")
+
+
+def _at_work(of: Mapping[str, Any]) -> str:
+    return "" if of.get("task") is None else f"{of['task']} for {_seconds(of.get('seconds'))}"
+
+
+def _seconds(seconds: float | None) -> str:
+    return "" if seconds is None else f"{seconds:.3g} s"
+
+
+def _word(value: object) -> str:
+    return "" if value is None else value if isinstance(value, str) else _json(value).decode()
+
+
 def facts_lines(facts: Mapping[str, Any]) -> str:
     """A line a fact; of several texts, a line each."""
     return "\n".join(f"{name}: {one}" for name, fact in facts.items() for one in _facts(fact))
@@ -142,7 +239,8 @@ def _shown_name(task: Task) -> str:
     return task.name if task.title is None else f"{task.name} ({task.title})"
 
 
-def _reason(why: Mapping[str, Any]) -> str:
+def reason(why: Mapping[str, Any]) -> str:
+    """Why a task is not at work, in a line."""
     facts = ", ".join(
         f"{name} {fact if isinstance(fact, str) else _json(fact).decode()}" for name, fact in why["facts"].items()
     )

@@ -11,28 +11,31 @@ import warnings
 import weakref
 from collections import deque
 from functools import partial
-from typing import TYPE_CHECKING, Any, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Self, TypeVar, overload
 
 from otpq.client import questions
 from otpq.client.address import known_nodes, target
-from otpq.client.calls import as_call
+from otpq.client.calls import as_call, script_call
 from otpq.client.errors import NodeUnreachable, TaskNotFound, UnknownHandlerWarning, WaitTimeout
 from otpq.client.handle import AsyncTaskHandle
 from otpq.client.ids import id_bytes
 from otpq.client.questions import Page, Question, Selector
-from otpq.client.session import CHUNKS_UNDER_WAY, Session, chunks, in_thousands
+from otpq.client.session import CHUNKS_UNDER_WAY, POLL, Session, chunks, in_thousands
 from otpq.errors import OtpqError
 
 if TYPE_CHECKING:
+    import os
     from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
     from pathlib import Path
+    from typing import Unpack
 
     from otpq.client.calls import Call
     from otpq.client.cell import Cell
     from otpq.client.core import Settings
     from otpq.client.effects import Acknowledged
     from otpq.client.io import Target
-    from otpq.task import Task
+    from otpq.task import LogLine, Task
+    from otpq.typed import CallOptions
     from otpq.wire.messages import NewTask, Outcome
 
 __all__ = ["AsyncClient", "connect_async"]
@@ -94,6 +97,33 @@ class AsyncClient:
     ) -> AsyncTaskHandle[Any]:
         """Submit by name with arguments, by a `Call`, or by a map."""
         return await self.submit(as_call(what, args, kwargs))
+
+    async def submit_script(
+        self,
+        path: str | os.PathLike[str],
+        args: Sequence[object] = (),
+        *,
+        cwd: str | os.PathLike[str] | None = None,
+        env: Mapping[str, object] | None = None,
+        **options: Unpack[CallOptions],
+    ) -> AsyncTaskHandle[Any]:
+        """Submit a script of any kind: a task that runs the file at `path` on a node, with a log of what it writes.
+
+        Its result is `{"exit_code": 0, "signal": None, "lines": [...]}`, the last lines that it wrote among them; any other
+        exit code fails the attempt with the same as `error.details`. It has no `timeout` unless one is given.
+
+        Args:
+            path: Absolute, as the node sees it, and in a directory that the node runs scripts of (`--script-dir`).
+            args: The script's arguments; each becomes a text.
+            cwd: Where it runs; None: in its own directory.
+            env: Variables beside the few that every script has.
+            options: As of any call: `priority`, `retries`, `timeout`, ...
+
+        Raises:
+            SubmissionRefused: No node may run this file; the message has the directories that are allowed.
+            OtpqError: As `submit` does.
+        """
+        return await self.submit(script_call(path, args, cwd, env, options))
 
     async def submit_many(
         self, calls: Iterable[Call | str | Mapping[str, Any]], timeout: float | None = None, *, strict: bool = False
@@ -180,23 +210,56 @@ class AsyncClient:
         """How many tasks are where: {queue: {state: n}}, all eight states present."""
         return await self._ask(questions.counts(queue))
 
+    async def logs(self, id: str, follow: bool = False, after: str | None = None) -> AsyncIterator[LogLine]:  # noqa: FBT001, FBT002 - `logs(id, True)` is what one types
+        """The lines of a task's log, in the order of their times; with `follow`, also those to come, until the task has ended.
+
+        Among what its runs wrote stand the steps of its life (`stream` is 'life'). A log keeps its beginning and its end;
+        `dropped` of a line tells how many are missing before it. Who follows is told of a run's start when that run has ended.
+
+        Args:
+            id: The task's.
+            follow: Whether to wait for more.
+            after: `LogPage.next` of a page: where to go on; None: the beginning.
+
+        Raises:
+            TaskNotFound: There is none with this id, or it was deleted meanwhile.
+        """
+        while True:
+            page = await self._ask(questions.logs(id_bytes(id), after))
+            for line in page:
+                yield line
+            after = page.next
+            if not page.more:
+                if page.ended or not follow:
+                    return
+                await asyncio.sleep(POLL)
+
     async def why(self, id: str) -> dict[str, Any] | None:
         """Why a task is not at work now: {"code": ..., "facts": {...}}; None once it has ended.
 
-        Codes: `not_due`, `paused`, `handler_limit`, `no_handler`, `no_worker`, `assigned` (in front of a child, or running).
+        Codes: `not_due`, `paused`, `handler_limit`, `no_handler`, `no_memory`, `no_worker`, `assigned` (in front of a child, or running).
 
         Raises:
             TaskNotFound: There is none with this id.
         """
         return await self._ask(questions.why(id_bytes(id)))
 
-    async def cancel(self, id: str, grace: float = 5.0) -> str:
-        """End a task: 'cancelled' (it had not started; durable), 'cancelling' (it has `grace` seconds) or 'too_late'."""
-        return await self._ask(questions.cancel(id_bytes(id), grace))
+    @overload
+    async def cancel(self, what: str | AsyncTaskHandle[Any], grace: float = 5.0) -> str: ...
+    @overload
+    async def cancel(self, what: Selector, grace: float = 5.0) -> int: ...
 
-    async def cancel_all(self, selector: Selector) -> int:
-        """Cancel what `selector` selects and has not ended; how many."""
-        return await self._ask(questions.affected("cancel_all", selector))
+    async def cancel(self, what: str | AsyncTaskHandle[Any] | Selector, grace: float = 5.0) -> str | int:
+        """End a task, by its id or handle: 'cancelled', 'cancelling' or 'too_late'; of a `Selector`, how many it was done to.
+
+        'cancelled': it had not started, and never will; this is durable. 'cancelling': it has `grace` seconds to end by itself
+        (`ctx.cancelled()`), then its child is ended. 'too_late': it has ended.
+
+        Raises:
+            TaskNotFound: There is none with this id.
+        """
+        answer: str | int = await self._ask(questions.cancel(what, grace))
+        return answer
 
     async def retry(self, selector: Selector) -> int:
         """Start ended tasks again, at attempt 1; how many."""
@@ -210,29 +273,64 @@ class AsyncClient:
         """Throw away what waits in a queue, never what runs; how many."""
         return await self._ask(questions.queue("purge", queue))
 
-    async def pause(self, queue: str) -> int:
-        """Hold a queue back until `resume`; how many tasks wait in it."""
-        return await self._ask(questions.queue("pause", queue))
+    async def pause(self, queue: str | None = None, *, handler: str | None = None, why: str = "") -> None:
+        """Hold back what waits in a queue, or for a handler, until `resume`; what runs goes on. Durable.
 
-    async def resume(self, queue: str) -> int:
-        """Let a paused queue go on; how many tasks wait in it."""
-        return await self._ask(questions.queue("resume", queue))
+        Who did it (`user@host`), `why` and since when is told by `queues`, `handlers`, and `why` of a task.
+        """
+        await self._ask(questions.pause("pause", queue, handler, why))
+
+    async def resume(self, queue: str | None = None, *, handler: str | None = None) -> None:
+        """Let a paused queue or handler go on. One that is not paused stays as it is."""
+        await self._ask(questions.pause("resume", queue, handler))
+
+    async def scale(self, pool: str, n: int) -> list[dict[str, Any]]:
+        """Have a pool run `n` workers from now on; what each pool of that name answers. Surplus workers end what they run first.
+
+        Raises:
+            QueryFailed: `no_pool`: there is none of that name; `pool_gone`: it ended meanwhile; `refused`: it does not.
+        """
+        return await self._ask(questions.scale(pool, n))
+
+    async def reload(self, pool: str | None = None, *, timeout: float | None = None) -> list[dict[str, Any]]:
+        """Replace each child of a pool, or of all, by one that loads the app anew; returns when that is done.
+
+        No task is charged for it: what runs ends first, or hands over at its next checkpoint. So it may take as long as tasks
+        do: after `timeout` seconds (None: as long as `connect` was told) it is `NotAnswered`, and goes on. Else raises as `scale`.
+        """
+        return await self._ask(questions.reload(pool), timeout)
 
     async def queues(self) -> list[dict[str, Any]]:
-        """What is known of each queue."""
+        """What is known of each queue: tasks by state, and whether it is `paused`, `by` whom, `why` and `since` when."""
         return await self._ask(questions.facts("queues"))
 
     async def handlers(self) -> list[dict[str, Any]]:
-        """What is known of each handler."""
+        """What is known of each handler: options, slots, run times, and as for `queues` whether it is paused."""
         return await self._ask(questions.facts("handlers"))
 
     async def workers(self) -> list[dict[str, Any]]:
-        """What is known of each worker."""
+        """What is known of each worker: its node, pool, child, what it runs, and its `state`, active, idle, starting or offline."""
         return await self._ask(questions.facts("workers"))
 
     async def nodes(self) -> list[dict[str, Any]]:
         """What is known of each node."""
         return await self._ask(questions.facts("nodes"))
+
+    async def queue_stats(self) -> dict[str, dict[str, Any]]:
+        """How each queue stands, by name.
+
+        `pending`, which is `delayed` (due later) and `blocked` (waits for other tasks); `queued`, `running`, `retrying`;
+        `slots_in_use` and `slots_available`, over the handlers of that queue that have a limit; None: none of them has.
+        """
+        return await self._ask(questions.facts("queue_stats"))
+
+    async def worker_stats(self) -> dict[str, list[dict[str, Any]]]:
+        """How the workers stand: `workers`, `pools` and `nodes`, each a list.
+
+        `done` (runs), of them `failed` and `retried`, `mean` and `max` (seconds a run); of a worker its `state`, of pools and
+        nodes how many are `active`, `idle`, `starting` and `offline`.
+        """
+        return await self._ask(questions.facts("worker_stats"))
 
     async def health(self) -> dict[str, Any]:
         """Whether the node serves, and what is wrong if it does not."""
@@ -267,8 +365,8 @@ class AsyncClient:
         """The packed result of a task, whatever its size."""
         return await self._answer(self._session.fetch(id), "the request for a result")
 
-    async def _ask(self, question: Question[T]) -> T:
-        return question.answer(await self._answer(self._session.ask(question), f"{question.verb!r}"))
+    async def _ask(self, question: Question[T], timeout: float | None = None) -> T:
+        return question.answer(await self._answer(self._session.ask(question), f"{question.verb!r}", timeout))
 
     async def _answer(self, cell: Cell[T], what: str, timeout: float | None = None) -> T:
         seconds = self._session.timeout if timeout is None else timeout

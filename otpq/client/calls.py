@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Mapping
 from datetime import datetime
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final
 
 from otpq.errors import BadOption, UnknownOption, UsageError
-from otpq.task import DEFAULT_HANDLER, DEFAULTS, Options, normalized, overlaid, pack_said
+from otpq.task import DEFAULT_HANDLER, DEFAULTS, SCRIPT_HANDLER, Options, normalized, overlaid, pack_said
 from otpq.wire.messages import MAX_PAYLOAD, NewTask
 from otpq.wire.values import BadValue, pack_arguments
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-__all__ = ["Call", "as_call", "new_task"]
+__all__ = ["Call", "as_call", "new_task", "script_call"]
 
 NAME_BYTES: Final = 255
 _NOTHING: Final[Mapping[str, Any]] = MappingProxyType({})
@@ -105,6 +106,28 @@ def _spread(params: Any) -> tuple[Sequence[Any], Mapping[str, Any]]:
     if isinstance(params, Mapping):
         return (), params
     return (params,), {}
+
+
+def script_call(
+    path: str | os.PathLike[str],
+    args: Sequence[object] = (),
+    cwd: str | os.PathLike[str] | None = None,
+    env: Mapping[str, object] | None = None,
+    options: Mapping[str, Any] | None = None,
+) -> Call:
+    """The call that runs a script: its arguments and its environment are texts.
+
+    Raises:
+        UsageError: `args` is a text, which would be taken letter by letter.
+    """
+    if isinstance(args, str | bytes):
+        raise UsageError(f"args={args!r} is one text; a script's arguments are a list of them: [{args!r}]")
+    kwargs = {
+        "args": [str(arg) for arg in args],
+        "cwd": None if cwd is None else os.fspath(cwd),
+        "env": None if env is None else {str(name): str(value) for name, value in env.items()},
+    }
+    return Call(SCRIPT_HANDLER, (os.fspath(path),), kwargs, **(options or {}))
 
 
 def new_task(

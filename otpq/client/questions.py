@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import math
+import os
+import socket
 from dataclasses import dataclass
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from getpass import getuser
+from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
+
+import msgspec
 
 from otpq.client.ids import id_bytes
-from otpq.client.views import task_of
+from otpq.client.views import log_line_of, task_of
 from otpq.errors import BadOption, ProtocolError, UsageError
-from otpq.task import Task, TaskState
+from otpq.task import LogLine, Task, TaskState
 from otpq.wire import verbs
 from otpq.wire.codec import Fault, decode_body, encode
 from otpq.wire.messages import MAX_TASKS
@@ -18,7 +23,7 @@ from otpq.wire.messages import MAX_TASKS
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
-__all__ = ["Page", "Question", "Selector"]
+__all__ = ["LogPage", "Page", "Question", "Selector"]
 
 T = TypeVar("T")
 
@@ -61,6 +66,11 @@ class Selector:
     before: datetime | None = None
     ids: Sequence[str] | None = None
 
+    @property
+    def is_empty(self) -> bool:
+        """Whether it selects all tasks there are."""
+        return self == _ALL
+
     def on_the_wire(self) -> verbs.Selector:
         """The selector as it travels.
 
@@ -84,6 +94,21 @@ class Selector:
             before=None if self.before is None else self.before.timestamp(),
             ids=None if self.ids is None else [id_bytes(one) for one in self.ids],
         )
+
+
+_ALL: Final = Selector()
+
+
+class LogPage(list[LogLine]):
+    """Lines of a log, and `next`: what to give as `after` for those that follow, now or later."""
+
+    def __init__(self, lines: Iterable[LogLine], following: str, *, more: bool, ended: bool) -> None:
+        super().__init__(lines)
+        self.next = following
+        self.more = more
+        """Whether more is there already."""
+        self.ended = ended
+        """Whether the task has ended: without `more`, this was all."""
 
 
 class Page(list[Task]):
@@ -112,11 +137,26 @@ def counts(queue: str | None) -> Question[dict[str, dict[str, int]]]:
     return Question("counts", verbs.CountsOf(queue), _all_states)
 
 
-def cancel(id: bytes, grace: float) -> Question[str]:
-    """'cancelled', 'cancelling' or 'too_late'."""
+def cancel(what: Any, grace: float) -> Question[Any]:
+    """'cancelled', 'cancelling' or 'too_late'; of what a selector selects, how many were or are being cancelled."""
     if isinstance(grace, bool) or not isinstance(grace, int | float) or not 0 <= grace < math.inf:
         raise BadOption("grace", grace, "seconds, 0 or more")
-    return Question("cancel", verbs.CancelTask(id, grace), str)
+    if isinstance(what, Selector):
+        selected = msgspec.structs.asdict(what.on_the_wire())
+        return Question("cancel_all", verbs.CancelAll(**selected, grace=grace), lambda answer: int(answer.count))
+    id = what if isinstance(what, str) else getattr(what, "id", None)
+    if not isinstance(id, str):
+        raise UsageError(f"{what!r} cannot be cancelled: give a task's id, its handle, or a Selector")
+    return Question("cancel", verbs.CancelTask(id_bytes(id), grace), str)
+
+
+def logs(id: bytes, after: str | None) -> Question[LogPage]:
+    """A page of a task's log."""
+    return Question(
+        "logs",
+        verbs.LogsOf(id, after),
+        lambda page: LogPage(map(log_line_of, page.lines), page.next, more=page.more, ended=page.ended),
+    )
 
 
 def why(id: bytes) -> Question[dict[str, Any] | None]:
@@ -134,6 +174,34 @@ def affected(verb: str, selector: Selector) -> Question[int]:
 def queue(verb: str, name: str) -> Question[int]:
     """How many tasks of a queue `verb` was done to."""
     return Question(verb, verbs.QueueName(name), lambda answer: int(answer.count))
+
+
+def pause(verb: str, queue: str | None, handler: str | None, why: str = "") -> Question[None]:
+    """Nothing but that it is done."""
+    if queue is None and handler is None:
+        raise UsageError(f"{verb}() is told what: a queue, or handler=, or both")
+    return Question(verb, verbs.PauseOf(queue, handler, _who() if verb == "pause" else "", why), lambda _done: None)
+
+
+def scale(pool: str, workers: int) -> Question[list[dict[str, Any]]]:
+    """What each pool of that name answers."""
+    if isinstance(workers, bool) or not isinstance(workers, int) or workers < 0:
+        raise BadOption("n", workers, "a whole number of workers, 0 or more")
+    return Question("scale", verbs.ScalePool(pool, workers), lambda answer: answer)
+
+
+def reload(pool: str | None) -> Question[list[dict[str, Any]]]:
+    """What each pool of that name, or of any, answers."""
+    return Question("reload", verbs.PoolName(pool), lambda answer: answer)
+
+
+def _who() -> str:
+    """Who asks: user@host."""
+    try:
+        user = getuser()
+    except (KeyError, ImportError, OSError):  # no name, as in many containers
+        user = f"uid {os.getuid()}" if hasattr(os, "getuid") else "unknown"
+    return f"{user}@{socket.gethostname()}"
 
 
 def facts(verb: str) -> Question[Any]:

@@ -24,11 +24,13 @@ if TYPE_CHECKING:
     from otpq.client.questions import Question
     from otpq.wire.messages import NewTask, Outcome
 
-__all__ = ["CHUNKS_UNDER_WAY", "CHUNK_BYTES", "Session"]
+__all__ = ["CHUNKS_UNDER_WAY", "CHUNK_BYTES", "POLL", "Session"]
 
 CHUNK_BYTES: Final = 1024 * 1024
 CHUNKS_UNDER_WAY: Final = 8
 """Chunks of one `submit_many` that are sent before the first is answered."""
+POLL: Final = 0.2
+"""Seconds after which who follows a log asks for more."""
 _TASK_BYTES: Final = 64
 """About what a task takes in a message beside its payload and its names."""
 

@@ -8,15 +8,16 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 
 from otpq.client.errors import NotSucceeded, TaskCancelled, TaskExpired, TaskFailed, TaskNotFound
-from otpq.task import HistoryEntry, Options, Task, TaskError, TaskState
+from otpq.task import HistoryEntry, LogLine, Options, Task, TaskError, TaskState
 from otpq.wire.messages import UNKNOWN
 from otpq.wire.values import unpack
 
 if TYPE_CHECKING:
+    from otpq.wire import verbs
     from otpq.wire.messages import Outcome
     from otpq.wire.verbs import TaskView
 
-__all__ = ["error_of", "task_of"]
+__all__ = ["error_of", "log_line_of", "task_error", "task_of"]
 
 _SUCCEEDED = TaskState.SUCCEEDED.value
 
@@ -34,7 +35,7 @@ def error_of(outcome: Outcome) -> NotSucceeded | TaskNotFound | None:
         case _ if outcome.state == UNKNOWN:
             return TaskNotFound(id)
         case _:
-            return TaskFailed(id, outcome.name, outcome.reason, _task_error(outcome.error))
+            return TaskFailed(id, outcome.name, outcome.reason, task_error(outcome.error))
 
 
 def task_of(view: TaskView) -> Task:
@@ -56,7 +57,7 @@ def task_of(view: TaskView) -> Task:
         interruptions=view.interruptions,
         progress=view.progress,
         result=None if view.result is None else unpack(view.result),
-        error=_task_error(view.error),
+        error=task_error(view.error),
         parent=None if view.parent is None else view.parent.hex(),
         created_at=_utc(view.created),
         due_at=_utc(view.created if view.due is None else view.due),
@@ -72,11 +73,27 @@ def _utc(seconds: float) -> datetime:
     return datetime.fromtimestamp(seconds, UTC)
 
 
-def _task_error(packed: bytes | None) -> TaskError | None:
-    if packed is None:
+def task_error(packed: bytes | None) -> TaskError | None:
+    """What a run ended with, from [type, message, traceback, the types it is of, details]; the last two may be missing."""
+    parts: list[Any] | None = None if packed is None else unpack(packed)
+    if parts is None:
         return None
-    parts: list[Any] = unpack(packed)
-    return TaskError(*(str(part) for part in parts[:3]))
+    type, message, traceback = (str(part) for part in [*parts[:3], "", "", ""][:3])
+    return TaskError(type, message, traceback, parts[_DETAILS] if len(parts) > _DETAILS else None)
+
+
+def log_line_of(line: verbs.LogLine) -> LogLine:
+    """A line of a log as users see it."""
+    return LogLine(
+        time=_utc(line.time),
+        stream=line.stream,
+        level=line.level,
+        text=line.text,
+        fields=line.fields or {},
+        run=line.run,
+        number=line.number,
+        dropped=line.dropped,
+    )
 
 
 def _options(view: TaskView) -> dict[str, Any]:
@@ -92,6 +109,8 @@ def _history(packed: bytes) -> tuple[HistoryEntry, ...]:
     return tuple(_entries.decode(packed)) if packed else ()
 
 
+_DETAILS: Final = 4
+"""Where they stand in a packed error."""
 _FIELDS: Final = frozenset(("queue", "partition", "priority", "tags", "title", "delay", "eta", "max_concurrency"))
 """Options that a task tells by a field, its times among them, or that are a handler's as a whole."""
 _entries = msgspec.msgpack.Decoder(list[HistoryEntry])

@@ -9,11 +9,13 @@ from typing import TYPE_CHECKING, Any, Final
 
 from otpq.core import events as ev
 from otpq.core.records import Needs
-from otpq.otp import TreeNode, tree
+from otpq.otp import TreeNode, cast, tree
 from otpq.queue import queries
 from otpq.queue.bulks import Bulk, bulk_of
 from otpq.queue.clients import session_of
-from otpq.queue.looking import Selected, get_tasks, list_tasks, select_ids
+from otpq.queue.looking import Selected, get_tasks, list_tasks, read_log, select_ids
+from otpq.queue.messages import Reload, Scale
+from otpq.queue.stats import Workers, queue_stats, worker_stats
 from otpq.queue.turns import Unanswered
 from otpq.task import TaskState
 from otpq.wire import messages as wire
@@ -28,10 +30,12 @@ if TYPE_CHECKING:
     from otpq.queue.clients import Clients
     from otpq.queue.looking import Inquiry
     from otpq.queue.lookups import Lookups
+    from otpq.queue.messages import PoolAnswer
+    from otpq.queue.pools import Ordered, Pools
     from otpq.queue.trouble import Trouble
     from otpq.store.protocol import Counts, Reading, Store
 
-__all__ = ["ANSWERS", "Answers", "facts"]
+__all__ = ["ANSWERS", "Answers", "facts", "name_of"]
 
 
 def name_of(session: bytes) -> str:
@@ -59,12 +63,11 @@ class Answers:
     counters: Callable[[], dict[str, Any]]
     """The queue server's own."""
     registry: Registry
-    pools: Iterable[str]
-    """Their sessions."""
+    pools: Pools
     running: dict[str, frozenset[int]] = field(default_factory=dict)
     """The seqs that have started, by session."""
-    workers: dict[str, tuple[float, list[dict[str, Any]]]] = field(default_factory=dict)
-    """What the pools tell of their workers, by session, and when they did, by the monotonic clock."""
+    workers: Workers = field(default_factory=lambda: Workers(time.monotonic))
+    """What the pools tell of their workers."""
     bulks: dict[tuple[str, int], Bulk] = field(default_factory=dict)
     """The requests about many that are under way, by client and number."""
 
@@ -87,14 +90,36 @@ class Answers:
         """The seqs of the tasks that have started."""
         return frozenset().union(*self.running.values())
 
-    def told(self, session: str, workers: list[dict[str, Any]]) -> None:
-        """What a pool tells of its workers."""
-        self.workers[session] = (time.monotonic(), workers)
-
     def pool_gone(self, session: str) -> None:
-        """What a pool told is true no longer."""
+        """What a pool told is true no longer, and what it was ordered is not answered by it."""
         self.running.pop(session, None)
-        self.workers.pop(session, None)
+        self.workers.gone(session)
+        for ordered in self.pools.gone(session):
+            self._order_ended(ordered)
+
+    # --- orders to pools -------------------------------------------------------------------------------------------------
+
+    def order(self, session: bytes, number: int, pool: str | None, order: Scale | Reload) -> None:
+        """Have pools told what an operator wants of them; answered when all have answered.
+
+        Raises:
+            BadQuery: There is no such pool.
+        """
+        for pid, told in self.pools.order(session, number, pool, order):
+            cast(pid, told)
+
+    def pool_answered(self, answer: PoolAnswer) -> None:
+        """A pool says what became of an order."""
+        ordered = self.pools.answered(answer)
+        if ordered is not None:
+            self._order_ended(ordered)
+
+    def _order_ended(self, ordered: Ordered) -> None:
+        failure = ordered.failure
+        if failure is None:
+            self.clients.tell(ordered.client, queries.answer(ordered.request, ordered.facts))
+        else:
+            self.fail(ordered.client, ordered.request, failure.code, str(failure), failure.field)
 
     # --- what is read from the store -------------------------------------------------------------------------------------
 
@@ -103,16 +128,25 @@ class Answers:
 
         def then(answer: bytes | Selected | Unanswered) -> None:
             if isinstance(answer, Unanswered):
-                self.fail(session, number, answer.code, answer.text, answer.field)
+                self.fail(session, number, answer.code, answer.text, answer.field, facts=answer.facts)
             elif isinstance(answer, bytes):
                 self.clients.tell(session, queries.packed(number, answer))
 
         self.lookups.ask(inquiry, then)
 
-    def fail(self, session: bytes, number: int, code: str, text: str, field: str = "") -> None:
+    def fail(
+        self,
+        session: bytes,
+        number: int,
+        code: str,
+        text: str,
+        field: str = "",
+        *,
+        facts: Mapping[str, str | int | float] | None = None,
+    ) -> None:
         """Tell a client that its request has no answer; if it was about many, it ends here."""
         self.bulks.pop((name_of(session), number), None)
-        self.clients.tell(session, wire.Failed(number, code, text, field))
+        self.clients.tell(session, wire.Failed(number, code, text, field, {} if facts is None else dict(facts)))
 
     # --- requests about many ---------------------------------------------------------------------------------------------
 
@@ -186,6 +220,10 @@ def _list(on: Answers, session: bytes, query: wire.Query, body: verbs.ListTasks)
     on.look_up(session, query.number, list_tasks(body, on.running_now()))
 
 
+def _logs(on: Answers, session: bytes, query: wire.Query, body: verbs.LogsOf) -> None:
+    on.look_up(session, query.number, read_log(body))
+
+
 def _counts(on: Answers, _session: bytes, _query: wire.Query, body: verbs.CountsOf) -> object:
     counts = on.counts()
     return counts if body.queue is None else {body.queue: counts.get(body.queue, dict.fromkeys(TaskState, 0))}
@@ -194,7 +232,7 @@ def _counts(on: Answers, _session: bytes, _query: wire.Query, body: verbs.Counts
 def _why(on: Answers, session: bytes, query: wire.Query, body: verbs.TaskRef) -> None:
     row = on.store.load(Needs(ids={body.id})).by_id.get(body.id)
     if row is None:
-        raise queries.BadQuery("not_found", "there is no such task")
+        raise queries.BadQuery("not_found", "there is no such task", facts={"id": body.id.hex()})
     why = on.core().why(row, time.time())
     on.clients.tell(session, queries.answer(query.number, why and verbs.Reason(why.code, dict(why.facts))))
 
@@ -210,17 +248,38 @@ def _bulk(on: Answers, session: bytes, query: wire.Query, body: Any) -> None:
     on.begin(session, query.number, bulk_of(query.verb, body))
 
 
-def _pause(on: Answers, session: bytes, query: wire.Query, body: verbs.QueueName) -> None:
-    event = ev.Pause(client=name_of(session), request=query.number, queue=body.queue, paused=query.verb == "pause")
+def _pause(on: Answers, session: bytes, query: wire.Query, body: verbs.PauseOf) -> None:
+    if body.queue is None and body.handler is None:
+        raise queries.BadQuery("invalid", f"{query.verb}: a queue, a handler, or both", "queue")
+    event = ev.Pause(
+        client=name_of(session),
+        request=query.number,
+        queue=body.queue,
+        handler=body.handler,
+        paused=query.verb == "pause",
+        by=body.by,
+        why=body.why,
+    )
     on.ask_core(event)
     on.bulks[name_of(session), query.number] = Bulk(ev.Pause, deque(), missing=1)
+
+
+# --- pools -----------------------------------------------------------------------------------------------------------
+
+
+def _scale(on: Answers, session: bytes, query: wire.Query, body: verbs.ScalePool) -> None:
+    on.order(session, query.number, body.pool, Scale(body.workers))
+
+
+def _reload(on: Answers, session: bytes, query: wire.Query, body: verbs.PoolName) -> None:
+    on.order(session, query.number, body.pool, Reload())
 
 
 # --- the node --------------------------------------------------------------------------------------------------------
 
 
 def _health(on: Answers, *_: object) -> object:
-    trouble, problems = on.degraded(), _problems_of(worker for _, workers in on.workers.values() for worker in workers)
+    trouble, problems = on.degraded(), _problems_of(on.workers.rows())
     return {
         "ok": trouble is None and not problems,
         "node": on.node,
@@ -235,7 +294,7 @@ def _health(on: Answers, *_: object) -> object:
 
 def _problems_of(workers: Iterable[Mapping[str, Any]]) -> list[str]:
     """What is wrong with workers: those whose children do not come to be ready."""
-    return [f"worker {each['pool']}/{each['worker']}: {each['error']}" for each in workers if each["failing"]]
+    return [f"worker {each['pool']}/{each['worker']}: {each['error']}" for each in workers if each.get("failing")]
 
 
 def facts(on: Answers, *_: object) -> dict[str, Any]:
@@ -264,7 +323,12 @@ def _plain(node: TreeNode) -> dict[str, Any]:
 
 
 def _queues(on: Answers, *_: object) -> object:
-    return [{"queue": name, **counts} for name, counts in sorted(on.counts().items())]
+    """Those that have tasks, had some, or of which something is set."""
+    counts, nothing = on.counts(), dict.fromkeys(TaskState, 0)
+    settings = {of["queue"]: of for of in on.core().queues()}
+    names = {*counts, *(name for name, of in settings.items() if of["paused"] or of["max_size"] is not None)}
+    unset = {"paused": False}
+    return [{"queue": name, **counts.get(name, nothing), **settings.get(name, unset)} for name in sorted(names)]
 
 
 def _handlers(on: Answers, *_: object) -> object:
@@ -272,8 +336,15 @@ def _handlers(on: Answers, *_: object) -> object:
 
 
 def _workers(on: Answers, *_: object) -> object:
-    now = time.monotonic()
-    return [{**worker, "age": round(now - at, 3)} for at, workers in on.workers.values() for worker in workers]
+    return on.workers.rows()
+
+
+def _worker_stats(on: Answers, *_: object) -> object:
+    return worker_stats(on.workers.rows())
+
+
+def _queue_stats(on: Answers, *_: object) -> object:
+    return queue_stats(on.counts(), on.core().handlers())
 
 
 def _nodes(on: Answers, *_: object) -> object:
@@ -285,6 +356,7 @@ ANSWERS: Final[dict[str, Callable[[Answers, bytes, wire.Query, Any], object]]] =
     "list": _list,
     "counts": _counts,
     "why": _why,
+    "logs": _logs,
     "cancel": _cancel,
     "cancel_all": _bulk,
     "retry": _bulk,
@@ -292,10 +364,14 @@ ANSWERS: Final[dict[str, Callable[[Answers, bytes, wire.Query, Any], object]]] =
     "purge": _bulk,
     "pause": _pause,
     "resume": _pause,
+    "scale": _scale,
+    "reload": _reload,
     "queues": _queues,
     "handlers": _handlers,
     "workers": _workers,
     "nodes": _nodes,
+    "queue_stats": _queue_stats,
+    "worker_stats": _worker_stats,
     "health": _health,
     "stats": facts,
 }

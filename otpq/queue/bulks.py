@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import deque
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 from otpq.core import events as ev
@@ -60,7 +61,8 @@ def bulk_of(verb: str, body: Any) -> Bulk:
     """
     if verb == "purge":
         return Bulk(_forget_waiting, deque(verbs.Selector(queue=body.queue, state=state) for state in _WAITING))
-    return Bulk(_EVENTS[verb], deque([body]))
+    event: Callable[..., ev.Event] = _EVENTS[verb]
+    return Bulk(partial(event, grace=body.grace) if verb == "cancel_all" else event, deque([body]))
 
 
 def _forget_waiting(**fields: Any) -> ev.Delete:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple, TypeAlias
 import msgspec
 
 from otpq.core.history import CANCELLING, history_of
+from otpq.queue.log_pages import Place, log_page
 from otpq.queue.queries import BadQuery
 from otpq.store.protocol import Filters
 from otpq.task import ENDED, Options, TaskState
@@ -27,13 +28,16 @@ if TYPE_CHECKING:
 
 __all__ = [
     "PATIENCE",
+    "AnyLook",
     "Inquiry",
+    "LogLook",
     "Look",
     "Seen",
     "Selected",
     "get_tasks",
     "list_tasks",
     "look",
+    "read_log",
     "select_ids",
     "view_of",
 ]
@@ -50,7 +54,7 @@ LOOKS: Final = 4
 """Looks for one `Selected`."""
 
 
-class Look(msgspec.Struct, frozen=True):
+class Look(msgspec.Struct, frozen=True, tag=True):
     """What a question must see next."""
 
     filters: Filters
@@ -65,6 +69,16 @@ class Look(msgspec.Struct, frozen=True):
     not_running: bool = False
     declared: dict[str, bytes] = msgspec.field(default_factory=dict)
     """What is declared of handlers, as `Options.pack` gives it: a row has what its caller said beyond that."""
+
+
+class LogLook(msgspec.Struct, frozen=True, tag=True):
+    """What a question about a task's log must see next: what follows `place` in it. Seen: (id, the packed `LogPage`)."""
+
+    id: bytes
+    place: Place
+
+
+AnyLook: TypeAlias = Look | LogLook
 
 
 class Seen(msgspec.Struct, frozen=True, tag=True):
@@ -83,16 +97,19 @@ class Selected(NamedTuple):
     """As in `Seen`."""
 
 
-Inquiry: TypeAlias = "Generator[Look, Seen, bytes | Selected]"
+Inquiry: TypeAlias = "Generator[AnyLook, Seen, bytes | Selected]"
 """A question under way; its value is the packed answer, or what was selected."""
 
 
-def look(reading: Reading, what: Look) -> Seen:
+def look(reading: Reading, what: AnyLook) -> Seen:
     """Carry out one look.
 
     Raises:
         StoreError: The store cannot be read, or took too long.
     """
+    if isinstance(what, LogLook):
+        log = log_page(reading, what.id, what.place)
+        return Seen([] if log is None else [(what.id, msgspec.Raw(encode(log)))], None)
     page = reading.tasks(what.filters, limit=what.limit, after=what.after)
     rows = [row for row in page.rows if not (what.not_running and row.seq in what.running)]
     return Seen([(row.id, _packed_view(row, what) if what.views else _NOTHING) for row in rows], page.next)
@@ -120,6 +137,14 @@ def get_tasks(ids: Sequence[bytes], running: frozenset[int], declared: dict[str,
             text = f"these tasks are more than {MAX_PAYLOAD:,} bytes; ask for fewer at a time"
             raise BadQuery("too_large", text, "ids")
     return encode([found[id_] for id_ in ids if id_ in found])
+
+
+def read_log(ask: verbs.LogsOf) -> Inquiry:
+    """A page of a task's log."""
+    seen = yield LogLook(ask.id, Place.parse(ask.after))
+    if not seen.found:
+        raise BadQuery("not_found", "there is no such task", facts={"id": ask.id.hex()})
+    return bytes(seen.found[0][1])
 
 
 def _parts(ids: Sequence[bytes]) -> Iterator[tuple[bytes, ...]]:
@@ -201,6 +226,7 @@ def view_of(row: TaskRow, running: frozenset[int], declared: dict[str, bytes], *
         title=row.title,
         key=row.key,
         parent=row.parent,
+        progress=None if row.progress is None else msgspec.msgpack.decode(row.progress, type=tuple[float, str]),
         payload=row.payload if whole else b"",
         options=Options.unpack(declared.get(row.name, b""), row.options).pack() if whole else b"",
         result=row.result if whole and len(row.result or b"") <= FETCH_ABOVE else None,

@@ -14,7 +14,7 @@ from otpq.queue.turns import Answered, Turns, Unanswered
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from otpq.queue.looking import Inquiry, Look, Seen, Selected
+    from otpq.queue.looking import AnyLook, Inquiry, Seen, Selected
 
 __all__ = ["LOOK", "Lookups"]
 
@@ -39,7 +39,7 @@ class Lookups:
     is lost. Without one the queue server looks itself, once at each wake-up.
     """
 
-    def __init__(self, look: Callable[[Look], Seen] | None) -> None:
+    def __init__(self, look: Callable[[AnyLook], Seen] | None) -> None:
         self._look = look
         self._turns = Turns(BUDGET_HERE)
         self._waiting: dict[int, _Lookup] = {}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
@@ -10,16 +10,22 @@ from otpq.wire import messages as wire
 from otpq.wire import verbs
 from otpq.wire.codec import Fault, decode_body, encode
 
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
 __all__ = ["BadQuery", "answer", "decode", "packed"]
 
 
 class BadQuery(Exception):
-    """A query that cannot be answered, with the wire's code and words for it."""
+    """A query that cannot be answered, with the wire's code and words for it, and the values behind it."""
 
-    def __init__(self, code: str, text: str, field: str = "") -> None:
+    def __init__(
+        self, code: str, text: str, field: str = "", facts: Mapping[str, str | int | float] | None = None
+    ) -> None:
         super().__init__(text)
         self.code = code
         self.field = field
+        self.facts = {} if facts is None else dict(facts)
 
 
 def decode(query: wire.Query) -> Any:

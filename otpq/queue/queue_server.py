@@ -23,17 +23,19 @@ from otpq.core import events as ev
 from otpq.core.records import Needs
 from otpq.errors import StoreError
 from otpq.faults import hit
-from otpq.otp import Call, Cast, Crash, Down, GenServer, NoReply, Ok, Pid, Stop, cast, monitor, reply
+from otpq.otp import Call, Cast, Crash, Down, GenServer, NoReply, Ok, Stop, cast, monitor, reply
 from otpq.queue import queries
-from otpq.queue.answers import ANSWERS, Answers, facts
+from otpq.queue.answers import ANSWERS, Answers, facts, name_of
 from otpq.queue.clients import Clients, session_of
 from otpq.queue.engine import Engine, now
 from otpq.queue.inbox import Arrived, PolledInbox
 from otpq.queue.looking import PATIENCE, look
 from otpq.queue.lookups import LOOK, Lookups
-from otpq.queue.messages import Beat, Beaten, EndedTasks, Holders, OpenPool, PoolFacts, ReaderUp
+from otpq.queue.messages import Beat, Beaten, EndedTasks, Holders, OpenPool, PoolAnswer, PoolFacts, ReaderUp
 from otpq.queue.onlooker import Onlooker
 from otpq.queue.pace import hold
+from otpq.queue.pools import Pools
+from otpq.queue.script_check import has_scripts, wrong_scripts
 from otpq.queue.turns import Answered
 from otpq.store.errors import StaleEpoch
 from otpq.wire import messages as wire
@@ -101,7 +103,7 @@ class QueueServer(GenServer):
         self.own(self._inbox.close)
         self._clients = Clients(node, incarnation, epoch)
         self._onlooker = Onlooker(self.registry)
-        self._pools: dict[str, Pid] = {}
+        self._pools = Pools()
         self._sessions: dict[Any, str] = {}
         self._queue: deque[ev.Event] = deque(lost)
         self._stepped_at = 0.0
@@ -171,13 +173,18 @@ class QueueServer(GenServer):
                 self._queue.append(event)
                 cast(pid, Beaten(sent_ns))
             case PoolFacts() as told:
-                self._answers.told(told.session, told.workers)
+                self._answers.workers.told(told.session, self._pools.node_of(told.session), told.workers)
+            case PoolAnswer() as answer:
+                self._answers.pool_answered(answer)
+                self._send_outbox()
             case Answered() as answered:
                 self._answers.lookups.answered(answered)
                 self._send_outbox()
             case ReaderUp(reader):
                 self._answers.lookups.reader_up(reader)
             case event:
+                if isinstance(event, ev.SessionClosed):
+                    self._pools.closed(event.session)
                 self._queue.append(event)
 
     def _answer(self, request: Any, caller: Caller) -> None:
@@ -207,14 +214,12 @@ class QueueServer(GenServer):
             return
         session = self._sessions.pop(ref, None)
         if session is not None:
-            self._pools.pop(session, None)
             self._answers.pool_gone(session)
+            self._send_outbox()
 
     def _open_pool(self, opened: OpenPool) -> None:
-        session = opened.event.session
-        if self._pools.get(session) is not opened.pid:
-            self._pools[session] = opened.pid
-            self._sessions[monitor(opened.pid)] = session
+        if self._pools.opened(opened.event, opened.pid):
+            self._sessions[monitor(opened.pid)] = opened.event.session
         self._queue.append(opened.event)
 
     # --- the step ----------------------------------------------------------------------------------------------------
@@ -296,7 +301,7 @@ class QueueServer(GenServer):
             self._onlooker.tell(outcome)
 
     def _tell_pool(self, session: str, effects: list[ef.Told]) -> None:
-        pool = self._pools.get(session)
+        pool = self._pools.pid_of(session)
         if pool is None:
             return
         is_dispatch = any(isinstance(effect, ef.Dispatch) for effect in effects)
@@ -334,7 +339,7 @@ class QueueServer(GenServer):
     def _recovers(self) -> bool:
         if not self._engine.recovers():
             return False
-        for session, pool in self._pools.items():
+        for session, pool in self._pools.items:
             # They open anew, and send their results again: these come first.
             cast(pool, (ef.UnknownSession(session=session),))
         return True
@@ -365,7 +370,22 @@ class QueueServer(GenServer):
             self._send_outbox()
 
     def _hear_submit(self, _peer: bytes, session: bytes, message: wire.Submit) -> None:
-        self._submit(self._clients.submit(session, message))
+        submission = self._clients.submit(session, message)
+        left = self._without_wrong_scripts(submission) if has_scripts(message.tasks) else submission
+        if left is not None:
+            self._submit(left)
+
+    def _without_wrong_scripts(self, submission: Submission) -> Submission | None:
+        """What is left of a submission when scripts that may not run are refused; None: nothing."""
+        message, there = submission.message, frozenset[bytes]()
+        if message.resent:  # what was accepted stays so, though the script or its pool be gone by now
+            try:
+                there = frozenset(self._store.load(Needs(ids={task.id for task in message.tasks})).by_id)
+            except StoreError:
+                return submission  # the step will say why
+        refusals = wrong_scripts(message.tasks, self._pools.script_dirs, there)
+        client = name_of(submission.session)
+        return self._clients.refused(ef.Refused(client=client, request=message.number, refusals=refusals))
 
     def _hear_watch(self, _peer: bytes, session: bytes, message: wire.Watch) -> None:
         self._clients.watch(session, message.ids)  # first: no end may fall between
@@ -412,7 +432,7 @@ class QueueServer(GenServer):
             body = queries.decode(query)
             answer = ANSWERS[query.verb](self._answers, session, query, body)
         except queries.BadQuery as bad:
-            self._clients.tell(session, wire.Failed(query.number, bad.code, str(bad), bad.field))
+            self._clients.tell(session, wire.Failed(query.number, bad.code, str(bad), bad.field, bad.facts))
         except StoreError as error:
             self._clients.tell(session, wire.Failed(query.number, "store_unavailable", str(error)))
         else:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from otpq.otp import Server
-    from otpq.queue.looking import Look, Seen
+    from otpq.queue.looking import AnyLook, Seen
 
 __all__ = ["Reader"]
 
@@ -69,7 +69,7 @@ class Reader(GenServer):
         if self._turns:
             send(self_pid(), _NEXT)
 
-    def _look(self, what: Look) -> Seen:
+    def _look(self, what: AnyLook) -> Seen:
         """Have it taken by the process; by another one if that is lost, since a look changes nothing."""
         for _ in range(_TRIES):
             self_pid()  # not any more if it was the killer of this server who let the process go

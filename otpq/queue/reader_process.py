@@ -11,7 +11,7 @@ from typing import Final
 
 import msgspec
 
-from otpq.queue.looking import PATIENCE, Look, Seen
+from otpq.queue.looking import PATIENCE, AnyLook, Seen
 from otpq.queue.reader_program import BOOT, Trouble, read_frame, write_frame
 from otpq.store.errors import StoreUnreachable, TookTooLong
 from otpq.wire.codec import encode
@@ -49,7 +49,7 @@ class ReaderProcess:
         """Of the process."""
         return self._process.pid
 
-    def look(self, what: Look) -> Seen:
+    def look(self, what: AnyLook) -> Seen:
         """Have one look taken; waits for it.
 
         Raises:

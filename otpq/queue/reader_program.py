@@ -3,7 +3,7 @@
 Run it as `BOOT` says: `python -P -c BOOT FLOOR URL`. It imports the store's half of otpq and no more: no socket library, no
 actors. Its parent's end, of whatever cause, is the end of its input.
 
-On the stream, frames of MessagePack behind four bytes of length: `Look` in, `Seen` or `Trouble` out, one for one.
+On the stream, frames of MessagePack behind four bytes of length: `Look` or `LogLook` in, `Seen` or `Trouble` out, one for one.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 
 from otpq.errors import StoreError
-from otpq.queue.looking import PATIENCE, Look, Seen, look
+from otpq.queue.looking import PATIENCE, AnyLook, Seen, look
 from otpq.store.errors import TookTooLong
 from otpq.store.url import open_reading
 from otpq.wire.codec import encode
@@ -70,13 +70,13 @@ class _Program:
     def __init__(self, url: str) -> None:
         self._url = url
         self._reading: Reading | None = None
-        self._decode = msgspec.msgpack.Decoder(Look).decode
+        self._decode = msgspec.msgpack.Decoder(AnyLook).decode
 
     def run(self, stream: BufferedRWPair) -> None:
         while (content := read_frame(stream)) is not None:
             write_frame(stream, encode(self._answer(self._decode(content))))
 
-    def _answer(self, what: Look) -> Seen | Trouble:
+    def _answer(self, what: AnyLook) -> Seen | Trouble:
         try:
             if self._reading is None:
                 self._reading = open_reading(self._url, patience=PATIENCE)

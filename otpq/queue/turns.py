@@ -12,9 +12,9 @@ from otpq.queue.queries import BadQuery
 from otpq.store.errors import TookTooLong
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
-    from otpq.queue.looking import Inquiry, Look, Seen, Selected
+    from otpq.queue.looking import AnyLook, Inquiry, Seen, Selected
 
 __all__ = ["Answered", "Turns", "Unanswered"]
 
@@ -25,11 +25,12 @@ NARROW: Final = "it looks at too many tasks; narrow it by state, queue, ids, or 
 
 @dataclass(frozen=True, slots=True)
 class Unanswered:
-    """Why a question has no answer: the wire's code and words for it."""
+    """Why a question has no answer: the wire's code and words for it, and the values behind it."""
 
     code: str
     text: str
     field: str = ""
+    facts: Mapping[str, str | int | float] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +66,7 @@ class Turns:
         """One more question, the last in turn."""
         self._turns.append(_Turn(number, inquiry))
 
-    def step(self, look: Callable[[Look], Seen]) -> Answered | None:
+    def step(self, look: Callable[[AnyLook], Seen]) -> Answered | None:
         """Take one look for the question whose turn it is; its answer, if that was the last one it needed.
 
         Args:
@@ -93,7 +94,7 @@ class Turns:
 def _unanswered(error: BadQuery | StoreError) -> Unanswered:
     match error:
         case BadQuery():
-            return Unanswered(error.code, str(error), error.field)
+            return Unanswered(error.code, str(error), error.field, error.facts)
         case TookTooLong():
             return Unanswered("too_slow", f"{error}: {NARROW}")
         case _:

@@ -248,7 +248,7 @@ class Outcome(msgspec.Struct, array_like=True, frozen=True, gc=False):
     reason: Text | None = None
     """Of one that failed: error, timeout, crashed, memory, lost."""
     error: Packed | None = None
-    """MessagePack of [type, message, traceback] as the child saw it."""
+    """MessagePack of [type, message, traceback, the types it is of, details] as the child saw it; the last two may be missing."""
     name: Text = ""
     """The handler's, for messages."""
 
@@ -297,7 +297,8 @@ class Failed(msgspec.Struct, array_like=True, frozen=True, tag=13):
     number: Number
     code: Text
     """`not_found`, `invalid` (see `field`), `unknown_verb`, `store_full`, `store_unavailable`, `store_damaged`, `too_large`,
-    `too_slow` (ask for less), `busy`, `reader_lost` (ask again)."""
+    `too_slow` (ask for less), `busy`, `reader_lost` (ask again), `no_pool` (of that name), `pool_gone` (before it answered),
+    `refused` (by a pool)."""
     message: Text
     field: Text = ""
     facts: dict[str, str | int | float] = {}

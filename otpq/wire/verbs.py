@@ -12,13 +12,20 @@ from otpq.wire.messages import MAX_TASKS, Name, Packed, TaskId, Text
 __all__ = [
     "VERBS",
     "Affected",
+    "CancelAll",
     "CancelTask",
     "CountsOf",
     "Facts",
     "GetTasks",
     "ListTasks",
+    "LogLine",
+    "LogPage",
+    "LogsOf",
+    "PauseOf",
+    "PoolName",
     "QueueName",
     "Reason",
+    "ScalePool",
     "Selector",
     "TaskPage",
     "TaskRef",
@@ -42,6 +49,12 @@ class Selector(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     before: float | None = None
     """Created before, seconds since the epoch."""
     ids: Annotated[list[TaskId], Meta(max_length=MAX_TASKS)] | None = None
+
+
+class CancelAll(Selector, frozen=True, kw_only=True, omit_defaults=True):
+    """Takes: which tasks to cancel, and the seconds that those which run have to end by themselves."""
+
+    grace: Annotated[float, Meta(ge=0)] = 5.0
 
 
 class TaskView(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -112,6 +125,44 @@ class CancelTask(msgspec.Struct, frozen=True, array_like=True):
     grace: Annotated[float, Meta(ge=0)] = 5.0
 
 
+class LogsOf(msgspec.Struct, frozen=True, array_like=True):
+    """Takes: a task, and where in its log to go on. Answered by a `LogPage`."""
+
+    id: TaskId
+    after: Text | None = None
+    """`LogPage.next` of the page before; None: the beginning."""
+
+
+class LogLine(msgspec.Struct, frozen=True, array_like=True):
+    """A line of a task's log."""
+
+    time: float
+    """Seconds since the epoch."""
+    stream: str
+    """`out`, `err`, `log`, or `life` for a step in the task's life."""
+    level: str
+    text: str
+    fields: dict[str, Any] | None = None
+    run: int = 0
+    """Which one; it grows from one to the next. 0 of a step in its life."""
+    number: int = 0
+    """Its place among the lines of its run, or among the steps, from 1."""
+    dropped: int = 0
+    """Lines of its run that are missing before it."""
+
+
+class LogPage(msgspec.Struct, frozen=True, array_like=True):
+    """Answers: lines of a log, in the order of their times as far as they are known."""
+
+    lines: list[LogLine]
+    next: Text
+    """Where to go on."""
+    more: bool = False
+    """Whether more is there already."""
+    ended: bool = False
+    """Whether the task has ended: without `more`, this was all."""
+
+
 class TaskRef(msgspec.Struct, frozen=True, array_like=True):
     """Takes: a task."""
 
@@ -122,7 +173,7 @@ class Reason(msgspec.Struct, frozen=True, array_like=True):
     """Answers: why a task is not at work."""
 
     code: Text
-    """`not_due`, `paused`, `handler_limit`, `no_handler`, `no_worker`, `assigned`; there may be more."""
+    """`not_due`, `paused`, `handler_limit`, `no_handler`, `no_memory`, `no_worker`, `assigned`; there may be more."""
     facts: Facts
 
 
@@ -130,6 +181,29 @@ class QueueName(msgspec.Struct, frozen=True, array_like=True):
     """Takes: a queue."""
 
     queue: Name
+
+
+class PauseOf(msgspec.Struct, frozen=True, array_like=True):
+    """Takes: a queue or a handler, or both, to hold back or to let go on."""
+
+    queue: Name | None = None
+    handler: Name | None = None
+    by: Text = ""
+    """Who wishes it: user@host."""
+    why: Text = ""
+
+
+class PoolName(msgspec.Struct, frozen=True, array_like=True):
+    """Takes: the pools of that name, or all."""
+
+    pool: Name | None = None
+
+
+class ScalePool(msgspec.Struct, frozen=True, array_like=True):
+    """Takes: the pools of that name, and how many workers each is to have."""
+
+    pool: Name
+    workers: Annotated[int, Meta(ge=0)]
 
 
 class Affected(msgspec.Struct, frozen=True, array_like=True):
@@ -150,17 +224,22 @@ VERBS: Final[dict[str, Verb]] = {
     "list": Verb(ListTasks, TaskPage),
     "counts": Verb(CountsOf, dict[str, dict[str, int]]),
     "why": Verb(TaskRef, Reason | None),
+    "logs": Verb(LogsOf, LogPage),
     "cancel": Verb(CancelTask, str),
-    "cancel_all": Verb(Selector, Affected),
+    "cancel_all": Verb(CancelAll, Affected),
     "retry": Verb(Selector, Affected),
     "delete": Verb(Selector, Affected),
     "purge": Verb(QueueName, Affected),
-    "pause": Verb(QueueName, Affected),
-    "resume": Verb(QueueName, Affected),
+    "pause": Verb(PauseOf, Affected),
+    "resume": Verb(PauseOf, Affected),
+    "scale": Verb(ScalePool, list[Facts]),
+    "reload": Verb(PoolName, list[Facts]),
     "queues": Verb(None, list[Facts]),
     "handlers": Verb(None, list[Facts]),
     "workers": Verb(None, list[Facts]),
     "nodes": Verb(None, list[Facts]),
+    "queue_stats": Verb(None, dict[str, Facts]),
+    "worker_stats": Verb(None, Facts),
     "health": Verb(None, Facts),
     "stats": Verb(None, Facts),
 }

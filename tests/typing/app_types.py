@@ -23,6 +23,60 @@ def any_map(payload: dict[str, object]) -> None:
     pass
 
 
+@app.task
+def resize(ctx: otpq.Context, n: int, *, quality: int = 90) -> str:
+    return f"{ctx.id} {n} {quality}"
+
+
+@app.task(name="resize.later", retries=1)
+async def resize_later(ctx: otpq.Context, n: int) -> str:
+    return f"{ctx.id} {n}"
+
+
+@app.task
+def show(value: object, n: int = 0) -> int:
+    return n if value else 0
+
+
+@app.default
+def any_map_with_context(ctx: otpq.Context, payload: dict[str, object]) -> str:
+    return f"{ctx.id} {payload}"
+
+
+@resize.on_success
+def well(task: otpq.Task, result: str) -> int:
+    return len(task.id + result)
+
+
+@resize.on_failure
+@resize_later.on_retry
+async def badly(task: otpq.Task, error: otpq.TaskError | None) -> None:
+    pass
+
+
+def contexts() -> None:
+    assert_type(resize(1, quality=2), str)
+    assert_type(resize.submit(1), otpq.TaskHandle[str])
+    assert_type(resize_later.submit(1), otpq.TaskHandle[str])
+    assert_type(resize.options(delay=3).s(1), Call)
+    resize.submit(otpq.current(), 1)  # type: ignore[arg-type, call-arg]
+    resize.submit("1")  # type: ignore[arg-type]
+    assert_type(any_map_with_context.submit({}).get(), str)
+    # What takes anything takes no context.
+    assert_type(show.submit("x", 1).get(), int)
+    show.submit()  # type: ignore[call-arg]
+
+
+def hooks(task: otpq.Task) -> None:
+    assert_type(well(task, "x"), int)
+
+    def wrong(task: otpq.Task, result: bytes) -> None:
+        pass
+
+    resize.on_success(wrong)  # type: ignore[arg-type]
+    resize.on_retry(wrong)  # type: ignore[arg-type]
+
+
 def plain() -> None:
     assert_type(add(1, 2), int)
     assert_type(add.submit(1, b=2).get(timeout=1.0), int)

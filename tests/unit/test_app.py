@@ -4,6 +4,7 @@ import ast
 import asyncio
 import subprocess
 import sys
+from datetime import UTC, datetime
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
@@ -14,9 +15,12 @@ import otpq
 from otpq import program
 from otpq.app import App, AsyncHandler, Handler
 from otpq.client.calls import Call
+from otpq.context import Context
 from otpq.errors import BadOption, UnknownOption, UsageError
 from otpq.reference import BadApp, public_name
-from otpq.task import DEFAULT_HANDLER, Options
+from otpq.task import DEFAULT_HANDLER, SCRIPT_HANDLER, Options, TaskError, TaskState
+from otpq.wire.codec import encode
+from otpq.worker.conversion import Converter
 from otpq.worker.loading import MAIN_ALIAS, load_app
 
 if TYPE_CHECKING:
@@ -191,6 +195,165 @@ def test_type_checkers_know_exactly_the_options_there_are() -> None:
         if isinstance(field, ast.AnnAssign) and isinstance(field.target, ast.Name)
     ]
     assert sorted(known) == sorted(Options.__struct_fields__)
+
+
+# ------------------------------------------------------------ contexts
+
+
+def resize(ctx: Context, n: int) -> tuple[str, int]:
+    ctx.progress(0.5)
+    ctx.log.info("half", n=n)
+    return ctx.id, n
+
+
+async def resize_later(ctx: Context, n: int) -> tuple[str, int]:
+    await ctx.acheckpoint(n)
+    return ctx.id, n
+
+
+def test_a_context_is_not_for_who_submits() -> None:
+    handler = App().task(resize)
+    assert handler.takes_context
+    assert handler.s(3).args == (3,)
+    assert not App().task(double).takes_context
+
+
+def test_who_calls_a_handler_as_a_function_needs_no_context() -> None:
+    assert App().task(resize)(3) == ("", 3)
+    assert App().task(resize)(n=3) == ("", 3)
+    assert App().task(resize).options(priority=9)(3) == ("", 3)
+    assert asyncio.run(App().task(resize_later)(3)) == ("", 3)
+
+
+def test_who_calls_a_handler_as_a_function_may_give_one() -> None:
+    given: Any = App().task(resize)
+    assert given(Context(id="7"), 3) == ("7", 3)
+
+
+# ------------------------------------------------------------ hooks
+
+
+def hooked() -> tuple[App, Handler[[int], int], list[Any]]:
+    app = App()
+    handler = app.task(name="double")(double)
+    heard: list[Any] = []
+
+    @handler.on_success
+    def well(task: otpq.Task, result: int) -> None:
+        heard.append((task, result))
+
+    @handler.on_retry
+    @handler.options(queue="other").on_failure
+    async def badly(task: otpq.Task, error: otpq.TaskError | None) -> None:
+        heard.append((task, error))
+
+    return app, handler, heard
+
+
+def row(**changes: Any) -> bytes:
+    """A task's columns as the queue server sends them."""
+    columns = {
+        "id": b"i" * 16,
+        "name": "double",
+        "payload": encode([[4], {"b": 1}]),
+        "queue": "mail",
+        "partition": "",
+        "priority": 8,
+        "tags": ",a,b,",
+        "title": None,
+        "state": "succeeded",
+        "reason": None,
+        "attempt": 2,
+        "created": 1.0,
+        "due": 2.0,
+        "started": 3.0,
+        "finished": 4.0,
+        "parent": b"p" * 16,
+        "error": None,
+        "result": encode(8),
+    }
+    return encode({**columns, **changes})
+
+
+def test_hooks_are_handlers_beside_theirs_so_that_children_have_them() -> None:
+    app, _, _ = hooked()
+    assert list(app.tasks) == ["double", "double:on_success", "double:on_failure", "double:on_retry"]
+    assert app.tasks["double:on_success"].declaration == b""
+    assert isinstance(app.tasks["double:on_failure"], AsyncHandler)
+    assert app.tasks["double:on_success"].handler.__qualname__ == "hooked.<locals>.well"
+
+
+def test_a_hook_gets_the_task_and_its_result() -> None:
+    app, _, heard = hooked()
+    run_here(app, "double:on_success", row(), encode(8))
+    run_here(app, "double:on_success", row(result=None), encode(None))
+    ((task, result), (_, nothing)) = heard
+    assert nothing is None
+    assert result == task.result == 8
+    assert (task.id, task.parent, task.args, task.kwargs) == ("69" * 16, "70" * 16, (4,), {"b": 1})
+    assert (task.state, task.queue, task.priority, task.tags) == (TaskState.SUCCEEDED, "mail", 8, ("a", "b"))
+    assert (task.attempt, task.finished_at, task.history) == (2, datetime.fromtimestamp(4, UTC), ())
+
+
+@pytest.mark.parametrize("kind", ["on_retry", "on_failure"])
+def test_a_hook_gets_the_task_and_its_error(kind: str) -> None:
+    app, _, heard = hooked()
+    error = ["job.ScriptFailed", "exit code 3", "Traceback ...", ["job.ScriptFailed"], {"exit_code": 3}]
+    failed = row(state="failed", reason="error", result=None, error=encode(error), tags="")
+    run_here(app, f"double:{kind}", failed, encode(error))
+    run_here(app, f"double:{kind}", row(state="retrying", finished=None, result=None), encode(None))
+    (task, told), (waiting, nothing) = heard
+    assert told == task.error == TaskError("job.ScriptFailed", "exit code 3", "Traceback ...", {"exit_code": 3})
+    assert (task.state, task.reason, task.result, task.tags) == (TaskState.FAILED, "error", None, ())
+    assert (waiting.state, nothing) == (TaskState.RETRYING, None)
+
+
+def run_here(app: App, name: str, *args: Any) -> None:
+    """As a child does: the arguments are first fitted to the annotations."""
+    definition = app.tasks[name]
+    fitted, _ = Converter()(definition, list(args), {})
+    made = definition.handler(*fitted)
+    if isinstance(definition, AsyncHandler):
+        asyncio.run(made)
+
+
+def test_hooks_stay_functions_that_can_be_called() -> None:
+    handler = App().task(double)
+
+    @handler.on_success
+    def well(task: otpq.Task, result: int) -> str:
+        return f"{task.name} {result}"
+
+    now = datetime.now(UTC)
+    assert well(otpq.Task(id="1", name="x", created_at=now, due_at=now, updated_at=now), 4) == "x 4"
+
+
+def test_a_hook_there_can_be_one_of_each() -> None:
+    _, handler, _ = hooked()
+    with pytest.raises(UsageError, match="already has a handler 'double:on_success'"):
+        handler.on_success(lambda _task, _result: None)
+
+
+def test_what_can_be_no_hook_is_refused() -> None:
+    handler: Any = App().task(double)
+    with pytest.raises(UsageError, match=r"takes \(task, error\), got 3"):
+        handler.on_retry(3)
+    with pytest.raises(UsageError, match=r"otpq.current\(\)"):
+        handler.on_success(resize)
+    with pytest.raises(UsageError, match="no name of a handler"):
+        App().register_task("n" * 250, double).on_failure(lambda _task, _error: None)
+
+
+@pytest.mark.parametrize("name", ["double:on_success", "a:b:on_retry", ":on_failure"])
+def test_names_of_hooks_are_for_hooks(name: str) -> None:
+    with pytest.raises(UsageError, match="is a hook's name"):
+        App().register_task(name, double)
+    App().register_task(name.replace(":", "."), double)
+
+
+def test_the_name_of_scripts_is_for_scripts() -> None:
+    with pytest.raises(UsageError, match="under which scripts run"):
+        App().register_task(SCRIPT_HANDLER, double)
 
 
 # ------------------------------------------------------------ submitting

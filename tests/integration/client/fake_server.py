@@ -47,6 +47,10 @@ class FakeServer:
         """What each task called `refused` is refused with."""
         self.is_mute = False
         """Whether it takes messages and answers none."""
+        self.log: list[int] = []
+        """Numbers of the lines that every task's log has."""
+        self.asked: list[tuple[str, Any]] = []
+        """Verbs with their bodies, in order."""
         self.node = "fake@127.0.0.1"
         self.versions = [m.VERSION]
         self.dropped = 0
@@ -245,6 +249,7 @@ class FakeServer:
         body: Any = decode_body(query.body, verb.takes)
         if isinstance(body, Fault):
             return self._send(peer, m.Failed(query.number, "invalid", body.text))
+        self.asked.append((query.verb, body))
         answer = self._facts(query.verb, body)
         return self._send(peer, m.Answer(query.number, msgspec.Raw(encode(answer))))
 
@@ -264,12 +269,28 @@ class FakeServer:
                 return "cancelled"
             case "cancel_all" | "retry" | "delete" | "purge" | "pause" | "resume":
                 return verbs.Affected(len(self.tasks))
-            case "health":
-                return {"status": "serving", "node": self.node}
-            case "stats":
-                return {"tasks": len(self.tasks)}
+            case "logs":
+                return self._log(body)
+            case "scale" | "reload":
+                return [{"pool": body.pool, "workers": getattr(body, "workers", None)}]
             case _:
-                return []
+                return self._stats().get(verb, [])
+
+    def _stats(self) -> dict[str, object]:
+        """Answers to verbs that take nothing."""
+        return {
+            "queue_stats": {"default": {"queued": len(self.tasks)}},
+            "worker_stats": {"workers": [], "pools": [], "nodes": []},
+            "health": {"status": "serving", "node": self.node},
+            "stats": {"tasks": len(self.tasks)},
+        }
+
+    def _log(self, body: verbs.LogsOf) -> verbs.LogPage:
+        """Two lines a page, and no more than `log` has now."""
+        at = int(body.after or 0)
+        lines = [verbs.LogLine(float(n), "out", "info", f"line {n}", {"n": n}, 1, n) for n in self.log[at : at + 2]]
+        end = at + len(lines)
+        return verbs.LogPage(lines, str(end), end < len(self.log), self.tasks[body.id].state == "succeeded")
 
     def _page(self, body: verbs.ListTasks) -> verbs.TaskPage:
         chosen = [view for view in self.tasks.values() if body.selector.state in {None, view.state}]

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
 import socket
 from typing import TYPE_CHECKING
 
@@ -8,6 +9,7 @@ import pytest
 
 from otpq.client.aio import AsyncClient, connect_async
 from otpq.client.calls import Call
+from otpq.client.client import Client
 from otpq.client.errors import (
     ClientClosed,
     CookieRefused,
@@ -112,6 +114,61 @@ def test_waiting(run: Run) -> None:
     run(body)
 
 
+def test_it_has_the_methods_of_the_blocking_client() -> None:
+    def signatures(client: type) -> dict[str, list[str]]:
+        return {
+            name: [str(parameter).partition(":")[0] for parameter in inspect.signature(method).parameters.values()]
+            for name, method in vars(client).items()
+            if not name.startswith("_") and inspect.isfunction(method)
+        }
+
+    blocking, awaited = signatures(Client), signatures(AsyncClient)
+    for alone in ("submit_soon", "wait_connected", "wait_answer", "handles_of"):  # of threads and receipts
+        del blocking[alone]
+    assert awaited == blocking
+
+
+def test_orders(run: Run, server: FakeServer) -> None:
+    async def body(client: AsyncClient) -> None:
+        handles = [await client.submit(Call("waits")) for _ in range(2)]
+        assert await client.cancel(handles[0].id) == await client.cancel(handles[1], 2) == "cancelled"
+        assert await client.cancel(Selector(), 3) == 2
+        await client.pause("mail", why="x")
+        await client.resume(handler="mail.send")
+        assert await client.scale("cpu", 4) == [{"pool": "cpu", "workers": 4}]
+        assert await client.reload(timeout=LONG) == [{"pool": None, "workers": None}]
+        assert await client.queue_stats() == {"default": {"queued": 2}}
+        assert (await client.worker_stats())["pools"] == []
+        assert (await (await client.submit_script("/a", ["x"])).refresh()).args == ("/a",)
+
+    run(body)
+    assert [verb for verb, _ in server.asked][:7] == [
+        *["cancel"] * 2,
+        "cancel_all",
+        "pause",
+        "resume",
+        "scale",
+        "reload",
+    ]
+
+
+def test_a_log_is_followed(run: Run, server: FakeServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def body(client: AsyncClient) -> None:
+        id = (await client.submit(Call("waits"))).id
+        server.log = [1, 2, 3]
+        assert [line.number async for line in client.logs(id)] == [1, 2, 3]
+        rest = iter([4, 5])
+
+        async def write(_seconds: float) -> None:
+            number = next(rest, None)
+            server.finish(id) if number is None else server.log.append(number)
+
+        monkeypatch.setattr("otpq.client.aio.asyncio.sleep", write)
+        assert [line.number async for line in client.logs(id, follow=True, after="2")] == [3, 4, 5]
+
+    run(body)
+
+
 def test_asking(run: Run) -> None:
     async def body(client: AsyncClient) -> None:
         await client.submit_many([Call("ok") for _ in range(15)])
@@ -120,12 +177,9 @@ def test_asking(run: Run) -> None:
         assert len([task async for task in client.iter_tasks(Selector(state="succeeded"))]) == 15
         assert (await client.counts())["default"]["succeeded"] == 15
         assert (
-            await client.retry(Selector())
-            == await client.delete(Selector())
-            == await client.cancel_all(Selector())
-            == 15
+            await client.retry(Selector()) == await client.delete(Selector()) == await client.cancel(Selector()) == 15
         )
-        assert await client.purge("a") == await client.pause("a") == await client.resume("a") == 15
+        assert await client.purge("a") == 15
         assert (await client.health())["status"] == "serving"
         assert await client.stats() == {"tasks": 15}
         assert await client.queues() == await client.handlers() == await client.workers() == await client.nodes() == []

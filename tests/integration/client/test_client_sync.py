@@ -3,6 +3,8 @@ from __future__ import annotations
 import asyncio
 import threading
 import warnings
+from datetime import UTC, datetime
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -21,12 +23,15 @@ from otpq.client.errors import (
 )
 from otpq.client.questions import Question, Selector
 from otpq.errors import OtpqError, UsageError
-from otpq.task import TaskState
+from otpq.task import LogLine, TaskState
+from otpq.wire import verbs
 from otpq.wire.messages import Refusal
-from otpq.wire.values import BadValue
+from otpq.wire.values import BadValue, unpack
 from tests.integration.client.fake_server import LONG, FakeServer
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from otpq.client.client import Client
 
 FULL = Refusal(
@@ -214,12 +219,111 @@ def test_counts_have_all_eight_states(client: Client) -> None:
 def test_orders_and_facts(client: Client) -> None:
     client.submit(Call("ok"))
     assert client.retry(Selector(state="failed")) == 1
-    assert client.cancel_all(Selector(queue="a")) == client.delete(Selector()) == 1
-    assert client.purge("a") == client.pause("a") == client.resume("a") == 1
+    assert client.cancel(Selector(queue="a")) == client.delete(Selector()) == 1
+    assert client.purge("a") == 1
     assert client.health()["status"] == "serving"
     assert client.stats() == {"tasks": 1}
     assert client.queues() == client.handlers() == client.workers() == client.nodes() == []
     assert client.node == "fake@127.0.0.1"
+
+
+def test_what_is_cancelled_is_an_id_a_handle_or_what_a_selector_selects(client: Client, server: FakeServer) -> None:
+    handles = [client.submit(Call("waits")) for _ in range(3)]
+    assert client.cancel(handles[0].id, 1) == client.cancel(handles[1], grace=2) == handles[2].cancel(3) == "cancelled"
+    assert client.cancel(Selector(name="waits", ids=[handles[0].id]), 4) == 3
+    assert [(verb, body.grace) for verb, body in server.asked] == [
+        *(("cancel", grace) for grace in (1, 2, 3)),
+        ("cancel_all", 4),
+    ]
+    assert (server.asked[-1][1].name, server.asked[-1][1].ids) == ("waits", [bytes.fromhex(handles[0].id)])
+
+
+def test_a_pause_tells_who_made_it(client: Client, server: FakeServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("otpq.client.questions.getuser", lambda: "ann")
+    monkeypatch.setattr("otpq.client.questions.socket.gethostname", lambda: "desk")
+    client.pause("mail", why="the shop is closed")
+    client.pause(handler="mail.send")
+    client.resume("mail", handler="mail.send")
+    assert server.asked == [
+        ("pause", verbs.PauseOf("mail", None, "ann@desk", "the shop is closed")),
+        ("pause", verbs.PauseOf(None, "mail.send", "ann@desk", "")),
+        ("resume", verbs.PauseOf("mail", "mail.send")),
+    ]
+
+
+def test_pools_are_scaled_and_reloaded(client: Client, server: FakeServer) -> None:
+    assert client.scale("cpu", 4) == [{"pool": "cpu", "workers": 4}]
+    assert client.reload() == [{"pool": None, "workers": None}]
+    assert client.reload("cpu") == [{"pool": "cpu", "workers": None}]
+    assert [verb for verb, _ in server.asked] == ["scale", "reload", "reload"]
+    server.is_mute = True
+    with pytest.raises(NotAnswered, match=r"'reload' was not answered .* within 0.05 s"):
+        client.reload(timeout=0.05)
+    server.unmute()
+
+
+def test_statistics(client: Client) -> None:
+    client.submit(Call("ok"))
+    assert client.queue_stats() == {"default": {"queued": 1}}
+    assert client.worker_stats() == {"workers": [], "pools": [], "nodes": []}
+
+
+def test_a_log_is_given_to_its_end_page_by_page(client: Client, server: FakeServer) -> None:
+    server.log = [1, 2, 3, 4, 5]
+    id = client.submit(Call("waits")).id
+    lines = list(client.logs(id))
+    assert [line.number for line in lines] == [1, 2, 3, 4, 5]
+    assert lines[0] == LogLine(
+        time=datetime.fromtimestamp(1, UTC), stream="out", level="info", text="line 1", fields={"n": 1}, run=1, number=1
+    )
+    assert [line.number for line in client.logs(id, after="3")] == [4, 5]
+
+
+def test_a_log_is_followed_until_the_task_has_ended(
+    client: Client, server: FakeServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    id = client.submit(Call("waits")).id
+    waited: list[float] = []
+
+    def write(seconds: float) -> None:
+        """While the follower waits, the task goes on."""
+        waited.append(seconds)
+        server.do(lambda: server.log.append(len(waited)))
+        if len(waited) == 3:
+            server.finish(id)
+
+    monkeypatch.setattr("otpq.client.client.sleep", write)
+    assert [line.number for line in client.logs(id, follow=True)] == [1, 2, 3]
+    assert waited == [0.2] * 3
+
+
+def test_a_script_is_a_task_with_texts(client: Client, server: FakeServer) -> None:
+    handle = client.submit_script("/jobs/a.py", ["x", 3], cwd=Path("/tmp"), env={"N": 1}, priority="high")  # noqa: S108
+    (view,) = server.tasks.values()
+    assert (view.id.hex(), view.name, view.priority) == (handle.id, "@script", 8)
+    assert unpack(view.payload) == [["/jobs/a.py"], {"args": ["x", "3"], "cwd": "/tmp", "env": {"N": "1"}}]  # noqa: S108
+    assert client.submit_script(Path("/jobs/b.sh")).task().kwargs == {"args": [], "cwd": None, "env": None}
+
+
+@pytest.mark.parametrize(
+    ("wrong", "words"),
+    [
+        (lambda client: client.cancel(5), "5 cannot be cancelled: give a task's id, its handle, or a Selector"),
+        (lambda client: client.cancel("0" * 32, -1), "grace=-1 is not allowed"),
+        (lambda client: client.pause(), r"pause\(\) is told what: a queue, or handler=, or both"),
+        (lambda client: client.resume(), r"resume\(\) is told what"),
+        (lambda client: client.scale("cpu", -1), "n=-1 is not allowed: a whole number of workers, 0 or more"),
+        (lambda client: client.scale("cpu", 1.5), "n=1.5 is not allowed"),
+        (lambda client: client.submit_script("/a", "x y"), "a script's arguments are a list of them"),
+        (lambda client: client.submit_script("/a", retires=1), "did you mean 'retries'"),
+    ],
+)
+def test_what_cannot_be_right_is_refused_before_it_is_sent(
+    client: Client, server: FakeServer, wrong: Callable[[Any], object], words: str
+) -> None:
+    with pytest.raises(UsageError, match=words):
+        wrong(client)
+    assert (server.asked, server.tasks) == ([], {})
 
 
 def test_a_wrong_selector_is_refused_before_it_is_sent(client: Client, server: FakeServer) -> None:

@@ -62,7 +62,7 @@ def test_each_goes_after_its_own_time_and_what_has_not_ended_never(bench: Bench,
         bench.effect(ef.Committed)
         ended += len(dispatch.rows)
     cancelled = client.submit_many(Call("over", (n,), {}, delay=3600) for n in range(300))
-    client.cancel_all(Selector(name="over"))
+    client.cancel(Selector(name="over"))
     waiting = [handle.id for handle in client.submit_many(Call("later", (n,), {}, delay=9e6) for n in range(50))]
     again = [handle.id for handle in cancelled[:20]]
     clock = Clock()

@@ -108,7 +108,7 @@ def test_why_says_what_holds_a_task_up_now(bench: Bench, client: Client) -> None
     paused = client.why(waiting.id)
     assert paused is not None
     assert paused["code"] == "paused"
-    assert paused["facts"].items() >= {"queue": True, "handler": False}.items()
+    assert {**paused["facts"], "queue": True, "handler": False} == paused["facts"]
     client.resume("default")
     bench.open_pool()
     bench.ask(1)

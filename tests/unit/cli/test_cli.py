@@ -12,16 +12,18 @@ from typer.testing import CliRunner
 
 from otpq.cli import nodes as node_commands
 from otpq.cli import options, tasks
+from otpq.cli import queues as queue_commands
 from otpq.cli.exits import exit_code, one_line
 from otpq.cli.program import app
-from otpq.client.errors import CookieRefused, NodeUnreachable, TaskFailed, TaskNotFound, WaitTimeout
+from otpq.client.errors import CookieRefused, NodeUnreachable, QueryFailed, TaskFailed, TaskNotFound, WaitTimeout
 from otpq.client.questions import Page, Selector
 from otpq.errors import OtpqError, StoreError
 from otpq.store.errors import StoreTaken
-from otpq.task import HistoryEntry, Task, TaskError, TaskState
+from otpq.task import HistoryEntry, LogLine, Task, TaskError, TaskState
 from otpq.wire.cookie import BadCookie, Cookie
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
     from typer.testing import Result
@@ -45,6 +47,12 @@ TASK = Task(
     options={"retries": 3},
     history=(HistoryEntry(time=0.0, source=TaskState.QUEUED, target=TaskState.RUNNING, node="a@h", pid=7),),
 )
+
+
+LINES = [
+    LogLine(time=NOW, stream="life", level="info", text="queued", fields={"attempt": 0}, run=0, number=1),
+    LogLine(time=NOW, stream="err", level="warning", text="héllo", run=7, number=5, dropped=4),
+]
 
 
 class FakeHandle:
@@ -100,9 +108,55 @@ class FakeClient:
         self._ask("counts", queue)
         return {"default": {str(state): i for i, state in enumerate(TaskState)}}
 
-    def cancel(self, id: str, grace: float) -> str:
-        self._ask("cancel", id, grace)
-        return "cancelling"
+    def cancel(self, what: str | Selector, grace: float) -> str | int:
+        self._ask("cancel", what, grace)
+        return "cancelling" if isinstance(what, str) else 3
+
+    def retry(self, selector: Selector) -> int:
+        self._ask("retry", selector)
+        return 1
+
+    def delete(self, selector: Selector) -> int:
+        self._ask("delete", selector)
+        return 0
+
+    def purge(self, queue: str) -> int:
+        self._ask("purge", queue)
+        return 2
+
+    def logs(self, id: str, follow: bool) -> Iterator[LogLine]:  # noqa: FBT001 - as the real one
+        self._ask("logs", id, follow)
+        yield from LINES
+
+    def pause(self, queue: str | None, *, handler: str | None, why: str) -> None:
+        self._ask("pause", queue, handler, why)
+
+    def resume(self, queue: str | None, *, handler: str | None) -> None:
+        self._ask("resume", queue, handler)
+
+    def scale(self, pool: str, n: int) -> list[dict[str, Any]]:
+        self._ask("scale", pool, n)
+        return [{"pool": pool, "workers": n, "before": 1}]
+
+    def reload(self, pool: str | None, *, timeout: float | None) -> list[dict[str, Any]]:
+        self._ask("reload", pool, timeout)
+        return [{"pool": "cpu", "replaced": 2}, {"pool": "gpu", "replaced": 1}]
+
+    def queues(self) -> list[dict[str, Any]]:
+        return [
+            {"queue": "mail", **dict.fromkeys(map(str, TaskState), 7), "paused": True, "by": "ann@desk", "why": "x"}
+        ]
+
+    def handlers(self) -> list[dict[str, Any]]:
+        run = {"runs": 3, "mean": 0.25, "limit": 3, "used": 2, "paused": False}
+        return [{"handler": "mail.send", **run}, {**run, "handler": "free", "limit": None, "failed": 1, "max": 2.0}]
+
+    def workers(self) -> list[dict[str, Any]]:
+        busy = {"node": "a@h", "pool": "cpu", "worker": 0, "state": "active", "child": 7, "done": 3, "failed": 1}
+        return [
+            {**busy, "restarts": 0, "task": "mail.send", "seconds": 1.5, "error": ""},
+            {"node": "a@h", "pool": "cpu", "worker": 1, "state": "offline", "child": None, "error": "no app"},
+        ]
 
     def health(self) -> dict[str, Any]:
         self._ask("health")
@@ -112,7 +166,7 @@ class FakeClient:
 @pytest.fixture
 def client(monkeypatch: pytest.MonkeyPatch) -> FakeClient:
     fake = FakeClient()
-    for module in (tasks, node_commands):
+    for module in (tasks, node_commands, queue_commands):
         monkeypatch.setattr(module, "open_client", lambda *_: fake)
     return fake
 
@@ -222,6 +276,112 @@ def test_cancel_says_how_it_went(client: FakeClient) -> None:
     assert client.asked == [("cancel", ID, 2.0)]
 
 
+def test_cancel_of_several_says_how_many(client: FakeClient) -> None:
+    other = "1" * 32
+    assert otpq("cancel", ID, other).stdout == "cancelled 3 tasks\n"
+    assert json.loads(otpq("cancel", "--state", "queued", "--name", "mail", "--json").stdout) == {"cancelled": 3}
+    assert otpq("cancel", ID, "--queue", "q").stdout == "cancelled 3 tasks\n"
+    assert client.asked == [
+        ("cancel", Selector(ids=[ID, other]), 5.0),
+        ("cancel", Selector(state="queued", name="mail"), 5.0),
+        ("cancel", Selector(ids=[ID], queue="q"), 5.0),
+    ]
+
+
+def test_ended_tasks_are_retried_and_deleted(client: FakeClient) -> None:
+    assert otpq("retry", ID).stdout == "retried 1 task\n"
+    assert otpq("delete", "--all", "--tag", "t").stdout == "deleted 0 tasks\n"
+    assert otpq("delete", "--all").exit_code == 0
+    assert otpq("purge", "mail").stdout == "purged 2 tasks\n"
+    assert client.asked == [
+        ("retry", Selector(ids=[ID])),
+        ("delete", Selector(tag="t")),
+        ("delete", Selector()),
+        ("purge", "mail"),
+    ]
+
+
+@pytest.mark.parametrize("command", ["cancel", "retry", "delete"])
+def test_nobody_means_all_tasks_by_a_slip(client: FakeClient, command: str) -> None:
+    said = otpq(command)
+    assert (said.exit_code, client.asked) == (2, [])
+    assert "or --all" in said.stderr
+
+
+def test_a_script_has_its_own_options(client: FakeClient) -> None:
+    said = otpq("submit-script", "--env", "A=1", "--cwd", "/jobs", "-o", "priority=9", "/jobs/a.py", "--env", "-x", "3")
+    assert (said.exit_code, said.stdout) == (0, f"{ID}\n")
+    kwargs = {"args": ["--env", "-x", "3"], "cwd": "/jobs", "env": {"A": "1"}}
+    assert client.asked == [("submit", "@script", ("/jobs/a.py",), kwargs, 9)]
+    assert json.loads(otpq("submit-script", "--wait", "/jobs/a.py").stdout) == {"sent": 1}
+
+
+@pytest.mark.usefixtures("client")
+def test_a_log_is_printed_line_by_line(client: FakeClient) -> None:
+    said = otpq("logs", ID, "-f")
+    first, gap, second = said.stdout.splitlines()
+    assert first.endswith("  life  queued  attempt=0")
+    assert gap == "... 4 lines are missing ..."
+    assert second.endswith("  err   warning: héllo")
+    assert client.asked == [("logs", ID, True)]
+    rows = [json.loads(line) for line in otpq("logs", ID, "--json").stdout.splitlines()]
+    assert [(row["text"], row["dropped"]) for row in rows] == [("queued", 0), ("héllo", 4)]
+    assert client.asked[1] == ("logs", ID, False)
+
+
+@pytest.mark.usefixtures("client")
+def test_why_says_the_reason() -> None:
+    assert otpq("why", ID).stdout == "no_handler (handler mail, pools 2)\n"
+    assert json.loads(otpq("why", ID, "--json").stdout)["code"] == "no_handler"
+
+
+def test_why_says_that_there_is_none(client: FakeClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(client, "why", lambda _id: None)
+    assert otpq("why", ID).stdout == "it has ended\n"
+    assert otpq("why", ID, "--json").stdout == "null\n"
+
+
+def test_queues_and_handlers_are_paused_and_let_go_on(client: FakeClient) -> None:
+    assert otpq("pause", "mail", "--why", "the shop is closed").stdout == "paused\n"
+    assert otpq("resume", "--handler", "mail.send").stdout == "resumed\n"
+    said = json.loads(otpq("pause", "mail", "--handler", "mail.send", "--json").stdout)
+    assert said == {"answer": "paused", "queue": "mail", "handler": "mail.send"}
+    assert client.asked == [
+        ("pause", "mail", None, "the shop is closed"),
+        ("resume", None, "mail.send"),
+        ("pause", "mail", "mail.send", ""),
+    ]
+
+
+@pytest.mark.usefixtures("client")
+def test_queues_handlers_and_workers_are_tables() -> None:
+    head, row = otpq("queues").stdout.splitlines()
+    assert (head.split()[0], head.split()[-1]) == ("QUEUE", "PAUSED")
+    assert row.startswith("mail")
+    assert row.endswith("paused by ann@desk: x")
+    _, send, free = otpq("handlers").stdout.splitlines()
+    assert send.split() == ["mail.send", "3", "0.25", "s", "2", "of", "3"]
+    assert free.split() == ["free", "3", "1", "0.25", "s", "2", "s"]
+    _, active, offline = otpq("workers").stdout.splitlines()
+    assert active.split() == ["a@h", "cpu", "0", "active", "7", "3", "1", "0", "mail.send", "for", "1.5", "s"]
+    assert offline.split() == ["a@h", "cpu", "1", "offline", "no", "app"]
+    for command in ("queues", "handlers", "workers"):
+        assert isinstance(json.loads(otpq(command, "--json").stdout), list)
+
+
+def test_pools_are_scaled_and_reloaded(client: FakeClient) -> None:
+    assert otpq("scale", "cpu", "4").stdout == "pool cpu, workers 4, before 1\n"
+    assert otpq("reload").stdout == "pool cpu, replaced 2\npool gpu, replaced 1\n"
+    assert json.loads(otpq("reload", "cpu", "--timeout", "60", "--json").stdout)[1]["pool"] == "gpu"
+    assert client.asked == [("scale", "cpu", 4), ("reload", None, None), ("reload", "cpu", 60.0)]
+
+
+def test_what_a_pool_does_not_do_is_one_line(client: FakeClient) -> None:
+    client.error = QueryFailed("no_pool", "there is no pool 'x'; there are: cpu")
+    said = otpq("scale", "x", "4")
+    assert (said.exit_code, said.stderr) == (1, "otpq: there is no pool 'x'; there are: cpu\n")
+
+
 def test_health_fails_if_the_node_is_not_well(client: FakeClient) -> None:
     assert otpq("health").stdout == "ok: true\nnode: a@h\n"
     client.facts["problems"] = ["worker default/0: no", "worker default/1: no"]
@@ -276,6 +436,9 @@ def test_a_bug_keeps_its_traceback(client: FakeClient) -> None:
     ("words", "part"),
     [
         (("submit", "mail", "--kw", "html"), "K=V"),
+        (("submit-script", "--env", "A", "/a"), "K=V"),
+        (("submit-script", "-o", "retires=1", "/a"), "did you mean 'retries'"),
+        (("scale", "cpu", "many"), "Invalid value for 'N'"),
         (("submit", "mail", "-o", "retires=1"), "did you mean 'retries'"),
         (("node", "--name", "nonsense"), "has no '@'"),
         (("node", "--app", "shop"), "file.py:app"),

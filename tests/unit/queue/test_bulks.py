@@ -7,7 +7,7 @@ from otpq.wire import verbs
 
 
 def test_it_goes_on_where_the_last_selection_ended_and_counts_what_was_done() -> None:
-    bulk = bulk_of("cancel_all", verbs.Selector(queue="q"))
+    bulk = bulk_of("cancel_all", verbs.CancelAll(queue="q"))
     bulk.selected(Selected([b"a", b"b", b"c"], 7))
     assert (bulk.after, bulk.missing, len(bulk.selectors)) == (7, 3, 1)
     for answer in ("cancelled", "too_late", "cancelling"):
@@ -15,6 +15,11 @@ def test_it_goes_on_where_the_last_selection_ended_and_counts_what_was_done() ->
     assert (bulk.missing, bulk.affected) == (0, 2)
     bulk.selected(Selected([], None))
     assert not bulk.selectors
+
+
+def test_those_that_run_have_the_grace_that_was_given() -> None:
+    bulk = bulk_of("cancel_all", verbs.CancelAll(queue="q", grace=2.5))
+    assert bulk.event(client="c", request=1, ids=(b"a",)) == ev.Cancel(client="c", request=1, ids=(b"a",), grace=2.5)
 
 
 def test_purge_forgets_what_waits_in_the_order_in_which_tasks_become_due() -> None:
