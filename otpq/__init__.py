@@ -34,6 +34,8 @@ if TYPE_CHECKING:
     from otpq.client.handle import AsyncTaskHandle as AsyncTaskHandle
     from otpq.client.handle import TaskHandle as TaskHandle
     from otpq.client.questions import Selector as Selector
+    from otpq.context import Context as Context
+    from otpq.context import current as current
     from otpq.embedded import Node as Node
     from otpq.embedded import NodeNotStarted as NodeNotStarted
     from otpq.embedded import start as start
@@ -49,8 +51,10 @@ if TYPE_CHECKING:
     from otpq.errors import UnknownOption as UnknownOption
     from otpq.errors import UsageError as UsageError
     from otpq.program import submit_task as submit_task
+    from otpq.task import LogLine as LogLine
     from otpq.task import Reason as Reason
     from otpq.task import Task as Task
+    from otpq.task import TaskError as TaskError
     from otpq.task import TaskState as TaskState
 
 __all__ = [
@@ -62,9 +66,11 @@ __all__ = [
     "Call",
     "Cancel",
     "Client",
+    "Context",
     "CookieRefused",
     "Discard",
     "Handler",
+    "LogLine",
     "Node",
     "NodeNotStarted",
     "NodeUnreachable",
@@ -83,6 +89,7 @@ __all__ = [
     "SubmissionRefused",
     "Task",
     "TaskCancelled",
+    "TaskError",
     "TaskExpired",
     "TaskFailed",
     "TaskHandle",
@@ -96,6 +103,7 @@ __all__ = [
     "WaitTimeout",
     "connect",
     "connect_async",
+    "current",
     "start",
     "submit_task",
 ]
@@ -124,11 +132,12 @@ _NAMES = {
     ),
     "otpq.client.handle": ("AsyncTaskHandle", "TaskHandle"),
     "otpq.client.questions": ("Selector",),
+    "otpq.context": ("Context", "current"),
     "otpq.endings": ("Cancel", "Discard", "Retry", "Snooze", "SoftTimeout"),
     "otpq.errors": ("BadOption", "OtpqError", "StoreError", "Unavailable", "UnknownOption", "UsageError"),
     "otpq.program": ("submit_task",),
     "otpq.embedded": ("Node", "NodeNotStarted", "start"),
-    "otpq.task": ("Reason", "Task", "TaskState"),
+    "otpq.task": ("LogLine", "Reason", "Task", "TaskError", "TaskState"),
 }
 _HOMES = {name: module for module, names in _NAMES.items() for name in names}
 

@@ -13,9 +13,18 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 from otpq.errors import UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable
+    from collections.abc import Awaitable, Callable
 
-__all__ = ["MAX_CHECKPOINT", "MAX_PROGRESS", "Backing", "Context", "TaskLog", "current", "running_context"]
+__all__ = [
+    "MAX_CHECKPOINT",
+    "MAX_PROGRESS",
+    "Backing",
+    "Context",
+    "TaskLog",
+    "current",
+    "running_context",
+    "takes_context",
+]
 
 MAX_CHECKPOINT: Final = 1 << 20
 """Bytes of a packed checkpoint. What is larger belongs into a file or a database, and its name into the checkpoint."""
@@ -149,3 +158,30 @@ def current() -> Context:
     (`contextvars.copy_context().run`), as `asyncio.to_thread` does.
     """
     return running_context.get() or Context()
+
+
+def takes_context(function: Callable[..., Any]) -> bool:
+    """Whether the first parameter of a handler is annotated as a `Context`: then it is given to it, and never sent.
+
+    The annotation is the class or its text, quoted or not. What is no function, such as a `partial`, takes none. A decorator
+    that stands before a function (`__wrapped__`) passes on what it gets.
+    """
+    while hasattr(function, "__wrapped__"):
+        function = function.__wrapped__
+    code = getattr(function, "__code__", None)
+    is_bound = getattr(function, "__self__", None) is not None
+    if code is None or code.co_argcount <= is_bound:
+        return False
+    annotation = function.__annotations__.get(code.co_varnames[is_bound])
+    return _is_context(annotation, function.__globals__) if isinstance(annotation, str) else annotation is Context
+
+
+def _is_context(annotation: str, names: dict[str, Any]) -> bool:
+    """Whether a text means the `Context` of here, and no other library's; where its name is not there, by its words alone."""
+    first, *rest = annotation.strip(" '\"").split(".")
+    if first not in names:  # imported for type checkers alone
+        return [first, *rest] in (["Context"], ["otpq", "Context"])
+    found: Any = names[first]
+    for name in rest:
+        found = getattr(found, name, None)
+    return found is Context

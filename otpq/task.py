@@ -23,9 +23,12 @@ if TYPE_CHECKING:
 __all__ = [
     "DEFAULT_HANDLER",
     "ENDED",
+    "HOOKS",
     "PRIORITIES",
+    "SCRIPT_HANDLER",
     "TRANSITIONS",
     "HistoryEntry",
+    "LogLine",
     "Options",
     "Reason",
     "RetryPolicy",
@@ -105,6 +108,12 @@ ENDED: Final = frozenset({_S.SUCCEEDED, _S.FAILED, _S.CANCELLED, _S.EXPIRED})
 
 DEFAULT_HANDLER: Final = "@default"
 """The name of an app's `@app.default` handler, which gets the maps that name no job, or one that no handler is known for."""
+
+SCRIPT_HANDLER: Final = "@script"
+"""The name under which children run scripts; its payload is [[path], {"args", "cwd", "env"}]."""
+
+HOOKS: Final = ("on_success", "on_retry", "on_failure")
+"""What a handler NAME may hook on; the hook is a handler of the same app named 'NAME:on_success', and no other ends so."""
 
 PRIORITIES: Final[Mapping[str, int]] = MappingProxyType({"low": 2, "normal": 5, "high": 8})
 """Words for priorities; as numbers they are 0 to 9, 9 first."""
@@ -440,6 +449,8 @@ class TaskError(msgspec.Struct, frozen=True):
     type: str
     message: str = ""
     traceback: str = ""
+    details: Any = None
+    """More of it in plain values, where its kind has them: of a script that failed, its exit code, signal and last lines."""
 
 
 class HistoryEntry(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -454,6 +465,27 @@ class HistoryEntry(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True
     incarnation: str | None = None
     worker: str | None = None
     pid: int | None = None
+
+
+class LogLine(msgspec.Struct, frozen=True, kw_only=True):
+    """A line of a task's log."""
+
+    time: datetime
+    """When it was written, by the clock of the node that ran it; aware, UTC."""
+    stream: str
+    """`out` and `err` (what the handler's process wrote), `log` (`ctx.log`), or `life`: a step in the task's life."""
+    level: str
+    """`info`, `warning` or `error`."""
+    text: str
+    """Without a line's end."""
+    fields: Mapping[str, Any] = msgspec.field(default_factory=dict)
+    """What was said beside the text. Of a step in its life: `attempt`, and where it ran: `node`, `worker`, `pid`."""
+    run: int
+    """Which run wrote it: 1 for the first that wrote anything. 0: none, it is a step in the task's life."""
+    number: int
+    """Its place among the lines of that run, or among the steps, from 1."""
+    dropped: int = 0
+    """How many lines of its run are missing before it: a log is bounded, and keeps its beginning and its end."""
 
 
 Progress: TypeAlias = tuple[float, str]
