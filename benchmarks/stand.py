@@ -72,13 +72,15 @@ def stay(file):
 class Stand:
     """A node with its directory and its clients. A context manager: at its end nothing is left."""
 
-    def __init__(self, workers: int = 2) -> None:
+    def __init__(self, workers: int = 2, *, jobs: str = JOBS, words: Sequence[str] = ()) -> None:
+        """`jobs`: the app's code; `words`: more for the command line, `{home}` being the stand's directory."""
         self.home = Path(tempfile.mkdtemp(prefix="otpq-bench-"))
         self.name = f"bench@127.0.0.1:{free_port()}"
         self.workers = workers
         self._log = self.home / "log"
         self._jobs = self.home / "jobs.py"
-        self._jobs.write_text(JOBS, encoding="utf-8")
+        self._jobs.write_text(jobs, encoding="utf-8")
+        self._words = [word.format(home=self.home) for word in words]
         compileall.compile_dir(ROOT / "otpq", quiet=1)  # as pip leaves an installed package
         self._node: subprocess.Popen[str] | None = None
         self._lifeline = -1
@@ -204,7 +206,14 @@ class Stand:
             "--cookie-file": self.home / "cookie",
             "--grace": 1,
         }
-        return [sys.executable, "-m", "otpq", "node", *(f"{option}={value}" for option, value in options.items())]
+        return [
+            sys.executable,
+            "-m",
+            "otpq",
+            "node",
+            *(f"{option}={value}" for option, value in options.items()),
+            *self._words,
+        ]
 
     def _environment(self) -> dict[str, str]:
         kept = {key: value for key, value in os.environ.items() if not key.startswith(("OTPQ_", "PYTHON"))}
