@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from otpq.client.client import Client
     from otpq.client.handle import TaskHandle
 
-JOBS: Final = r"""
+JOBS: Final = r'''
 import collections, itertools, os, signal, subprocess, sys, time
 import otpq
 
@@ -65,7 +65,14 @@ def block(file):
         time.sleep(0.002)
     collections.deque(itertools.repeat(0), maxlen=0)
 
-TAKE = "kept = [b'x' * (1 << 20) for _ in range(1500)]"
+TAKE = """
+import time
+kept = []
+try:
+    while len(kept) < 1500: kept.append(b"x" * (1 << 20))
+except MemoryError:
+    time.sleep(600)
+"""
 
 @app.task(name="take", retries=0, memory=150)
 def take(file):
@@ -73,10 +80,12 @@ def take(file):
 
 @app.task(name="take_by_another", retries=0, memory=150)
 def take_by_another(file):
-    process = subprocess.Popen([sys.executable, "-c", TAKE + "; import time; time.sleep(600)"])
-    open(file, "w").write(str(process.pid))
-    process.wait()
-"""
+    process = subprocess.Popen([sys.executable, "-c", TAKE])
+    with open(file, "w") as pids:
+        pids.write(str(process.pid))
+    if process.wait() != 0:
+        raise RuntimeError("it did not succeed")
+'''
 
 SCRIPT: Final = """#!/bin/sh
 trap '' TERM HUP INT

@@ -84,6 +84,7 @@ class Cgroup:
         # Version 1 counts memory in its limit of both, and wants that one never below the other.
         self._write(words.swap, words.unlimited)
         is_set = self._write(words.limit, size)
+        self._write("memory.oom.group", "1")  # version 2: one that is half dead tells wrong things
         self._write(words.swap, size if words is _V1 else "0")
         return is_set
 

@@ -195,7 +195,8 @@ def test_the_group_around_is_taken_only_if_it_was_given_to_us(tree: Path) -> Non
 
 
 def test_a_limit_is_written_in_the_words_of_version_2(tmp_path: Path) -> None:
-    files = {name: tmp_path / name for name in ("memory.max", "memory.swap.max", "memory.events", "cgroup.procs")}
+    names = ("memory.max", "memory.swap.max", "memory.oom.group", "memory.events", "cgroup.procs")
+    files = {name: tmp_path / name for name in names}
     for file in files.values():
         file.write_text("")
     group = Cgroup(tmp_path, cgroup._V2)
@@ -203,5 +204,6 @@ def test_a_limit_is_written_in_the_words_of_version_2(tmp_path: Path) -> None:
     assert group.limit(2)
     assert (files["cgroup.procs"].read_text(), files["memory.max"].read_text()) == ("1234", "2097152")
     assert files["memory.swap.max"].read_text()[0] == "0"
+    assert files["memory.oom.group"].read_text() == "1"
     files["memory.events"].write_text("low 0\noom 5\noom_kill 3\noom_group_kill 0\n")
     assert group.oom_kills() == 3
