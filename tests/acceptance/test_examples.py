@@ -92,6 +92,76 @@ def test_the_producer_of_three_meets_a_node_with_the_sample_task(stage: Stage) -
     assert (task.state, round((task.due_at - task.created_at).total_seconds())) == (TaskState.PENDING, 60)
 
 
+@pytest.mark.parametrize(
+    ("failing", "code", "out", "err"),
+    [("0", 0, "sample: a b\nsample: done\n", ""), ("1", 1, "sample: a b\n", "sample: this run fails\n")],
+)
+def test_the_sample_script_is_a_program_by_itself(stage: Stage, failing: str, code: int, out: str, err: str) -> None:
+    said = run(stage, "scripts/sample_task.py", "--seconds", "0", "--failing", failing, "a", "b")
+    assert (said.returncode, said.stdout, said.stderr) == (code, out, err)
+
+
+def test_the_sample_script_is_run_now_later_and_until_it_succeeds(stage: Stage) -> None:
+    said = run(stage, "sample_script_producer.py", "--minute", "3")
+    assert said.returncode == 0, said.stderr
+    lines = said.stdout.splitlines()
+    assert lines[:2] == ["in a minute: pending", "now: ['sample: now', 'sample: done']"]
+    assert lines[2:5] == ["now: succeeded at attempt 1", "  out  sample: now", "  out  sample: done"]
+    risky = lines.index(next(line for line in lines if line.startswith("may fail:")))
+    assert re.fullmatch(
+        r"may fail: (succeeded at attempt [123]|failed at attempt 3, 'exit code 1: sample: this run fails', exit code 1)",
+        lines[risky],
+    )
+    assert "  out  sample: may fail" in lines[risky:]
+    assert lines[-3:] == ["in a minute: succeeded at attempt 1", "  out  sample: in a minute", "  out  sample: done"]
+
+
+def test_a_task_goes_on_from_its_checkpoint_and_tells_its_progress(stage: Stage) -> None:
+    said = run(stage, "progress_and_checkpoint.py")
+    assert said.returncode == 0, said.stderr
+    lines = said.stdout.splitlines()
+    assert "result: {'began_after': 5, 'attempt': 2}" in lines
+    assert re.search(r"^progress: \d+% step \d+ of 10$", said.stdout, re.MULTILINE)
+    began = [line.strip() for line in lines if "it begins" in line]
+    assert began == ["log   it begins  {'step': 0}", "log   it begins  {'step': 5}"]
+
+
+def test_thousands_of_tasks_are_done_and_thousands_cancelled(stage: Stage) -> None:
+    said = run(stage, "bulk.py", "2000")
+    assert said.returncode == 0, said.stderr
+    assert said.stdout.splitlines()[1:] == [
+        "their sum: 2664667000 as it should be",
+        "waiting for tomorrow: 2000",
+        "cancelled: 2000",
+        "the first of them: cancelled",
+        "waiting for tomorrow: 0",
+    ]
+
+
+def test_each_kind_of_failure_ends_as_it_should_and_neighbours_run_once(stage: Stage) -> None:
+    said = run(stage, "retry_and_crash.py")
+    assert said.returncode == 0, said.stderr
+    *ends, neighbours = said.stdout.splitlines()
+    assert [end.split()[:5] for end in ends] == [
+        ["flaky", "succeeded", "-", "attempt", "3"],
+        ["wrong", "failed", "error", "attempt", "1"],
+        ["useless", "failed", "error", "attempt", "1"],
+        ["crash", "failed", "crashed", "attempt", "2"],
+        ["slow", "failed", "timeout", "attempt", "1"],
+        ["greedy", "failed", "memory", "attempt", "1"],
+    ]
+    assert neighbours == "neighbours: {('succeeded', 1)}"
+    assert "SIGABRT" in ends[3]
+
+
+def test_pages_are_fetched_many_at_a_time_in_one_child(stage: Stage) -> None:
+    said = run(stage, "async_web_fetch.py")
+    assert said.returncode == 0, said.stderr
+    pages, most = said.stdout.splitlines()
+    assert re.fullmatch(r"100 pages in [\d.]+ s, 4950 bytes", pages)
+    assert 2 <= int(most.removeprefix("at a time: ")) <= 50
+
+
 @pytest.mark.parametrize("path", sorted(EXAMPLES.glob("*.py")), ids=lambda path: path.name)
 def test_every_example_is_run_here(path: Path) -> None:
     if path.name == "sample_task.py":
