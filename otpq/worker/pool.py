@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
-from otpq.core.effects import CancelRunning, Committed, Dispatch, Stale, TakeBack, UnknownSession
+from otpq.core.effects import CancelRunning, Committed, Dispatch, Kept, Stale, TakeBack, UnknownSession
 from otpq.core.events import Cancelling, Heartbeat, Running, SessionClosed, SessionOpened
 from otpq.faults import hit
 from otpq.otp import (
@@ -49,7 +49,9 @@ from otpq.worker.orders import (
     DropJobs,
     End,
     Finish,
+    KeptCheckpoint,
     TakeBackJobs,
+    Told,
     Welcome,
     Work,
     WorkerUp,
@@ -117,7 +119,7 @@ class Pool(GenServer):
         """Lay out an empty blackboard and look for the queue server."""
         self._config = config
         self._desk = Desk(config.session)
-        self._board = Blackboard.create(config.blackboard, config.size)
+        self._board = Blackboard.create(config.blackboard, config.size * config.cells)
         self.own(self._board.close)
         self._seats: dict[int, _Seat] = {}
         self._handlers: dict[str, bytes] | None = None
@@ -184,6 +186,8 @@ class Pool(GenServer):
                 self._take_answers(said)
             case Cancelling():
                 self._tell(said)
+            case Told(events=events):
+                self._tell(*events)
             case Beaten(sent_ns):
                 Warden.renew(self._config.warden, sent_ns + int(self._config.lease * 1e9))
             case WorkerUp(slot, pid):
@@ -210,6 +214,8 @@ class Pool(GenServer):
                 self._order(desk.slot_of(lease), TakeBackJobs(seqs))
             case CancelRunning(lease=lease, seq=seq, grace=grace):
                 self._order(desk.slot_of(lease), CancelJob(lease, seq, grace))
+            case Kept(lease=lease, seq=seq, number=number):
+                self._order(desk.slot_of(lease), KeptCheckpoint(seq, number))
             case Stale(lease=lease, seqs=seqs):
                 slot = desk.slot_of(lease)
                 at_work = desk.stale(lease, seqs)
@@ -316,7 +322,7 @@ class Pool(GenServer):
         jobs = jobs_of(dispatch.rows, dispatch.declared)
         slot = self._desk.take(dispatch, jobs)
         if slot is not None:
-            self._order(slot, Work(dispatch.lease, jobs, dispatch.packet))
+            self._order(slot, Work(dispatch.lease, jobs, dispatch.packet, dispatch.alone))
             self._show_later()
 
     def _take_answers(self, answers: Answers) -> None:

@@ -11,10 +11,11 @@ from otpq.core.events import Cancelled, Discarded, Failed, RetryLater, Snoozed, 
 from otpq.core.records import TaskRow
 from otpq.task import Options
 from otpq.worker.blackboard import Entry, SlotView
+from otpq.worker.blame import Cause, Verdict, describe_exit
 from otpq.worker.orders import Job, jobs_of
 from otpq.worker.packets import Item, Outcome, unpack_packet
 from otpq.worker.reports import ReportError, Result, Results, read_report
-from otpq.worker.tray import Cause, Tray, Verdict, describe_exit
+from otpq.worker.tray import Tray
 
 RAN = b"ran"
 NOBODY = SlotView(0, None)
@@ -33,7 +34,7 @@ def report(*seqs: int, lease: int = 1, outcome: Outcome = Outcome.SUCCEEDED, val
     return Results(lease, tuple(Result(seq, outcome, value, 1.0, 2.0) for seq in seqs))
 
 
-def nothing() -> float:
+def nothing(_above: float) -> float:
     return 0.0
 
 
@@ -61,16 +62,16 @@ class Pipe:
 
 def tray_of(*jobs: Job, pipe: Pipe | None = None) -> Tray:
     tray = Tray()
-    tray.begin(NOBODY)
+    tray.begin([NOBODY])
     tray.give(1, jobs)
     tray.pump((pipe or Pipe()).send)
     return tray
 
 
-def ended(tray: Tray, view: SlotView, verdict: Verdict | None = None) -> dict[int, object]:
+def ended(tray: Tray, *views: SlotView, verdict: Verdict | None = None) -> dict[int, object]:
     """What each job was answered with: its result, or the word."""
     found: dict[int, object] = {}
-    for answer in tray.ended(view, verdict, "it died", RAN).values():
+    for answer in tray.ended(views, verdict, "it died", RAN).values():
         found.update((each.seq, each) for each in answer.results)
         found.update(dict.fromkeys(answer.returned, "returned"))
         found.update(dict.fromkeys(answer.interrupted, "interrupted"))
@@ -143,11 +144,11 @@ def test_a_job_that_has_more_memory_than_it_may_is_ended_and_failed() -> None:
     limited = Job(1, "name", None, False, Item(1, b"i" * 16, "name", 1, b"", b""), 0, memory=100.0)  # noqa: FBT003
     tray = tray_of(limited, job(2))
     assert tray.look_every == pytest.approx(0.05)
-    assert tray.judge(entry(1), 10**18, lambda: 100.0) is None
-    verdict = tray.judge(entry(1), 10**18, lambda: 100.4)
+    assert tray.judge([entry(1)], 10**18, lambda _: 100.0) is None
+    verdict = tray.judge([entry(1)], 10**18, lambda _: 100.4)
     assert verdict == Verdict(Cause.MEMORY, 1, "its child had 100 MiB of memory, 100 are allowed")
-    assert tray.judge(entry(2), 0, lambda: 1e9) is None  # nobody limits this one
-    answers = tray.ended(SlotView(1, entry(1)), verdict, "killed", RAN)[1]
+    assert tray.judge([entry(2)], 0, lambda _: 1e9) is None  # nobody limits this one
+    answers = tray.ended([SlotView(1, entry(1))], verdict, "killed", RAN)[1]
     (failed,) = answers.results
     assert isinstance(failed, Failed)
     assert (failed.seq, failed.reason, failed.types) == (1, "memory", ("MemoryError", "Exception"))
@@ -204,23 +205,23 @@ def test_answers_for_what_is_not_there_are_passed_over() -> None:
 
 def test_a_timeout_is_counted_from_the_begin() -> None:
     tray = tray_of(job(1, timeout=2.0), job(2, timeout=None))
-    assert tray.judge(entry(1), 2_000_000_000, nothing) is None
-    assert tray.judge(entry(1), 2_000_000_001, nothing) == Verdict(Cause.TIMEOUT, 1, "it ran for more than 2 s")
-    assert tray.judge(entry(2), 10**18, nothing) is None
-    assert tray.judge(entry(3), 10**18, nothing) is None
-    assert tray.judge(None, 10**18, nothing) is None
+    assert tray.judge([entry(1)], 2_000_000_000, nothing) is None
+    assert tray.judge([entry(1)], 2_000_000_001, nothing) == Verdict(Cause.TIMEOUT, 1, "it ran for more than 2 s")
+    assert tray.judge([entry(2)], 10**18, nothing) is None
+    assert tray.judge([entry(3)], 10**18, nothing) is None
+    assert tray.judge([], 10**18, nothing) is None
 
 
 def test_a_doomed_job_is_ended_when_it_runs_and_the_time_has_come() -> None:
     tray = tray_of(job(1), job(2))
     assert tray.doom(2, Cause.CANCELLED, 50)
     assert not tray.doom(3, Cause.CANCELLED, 50)
-    assert tray.judge(entry(2), 49, nothing) is None
-    assert tray.judge(entry(1), 50, nothing) is None
-    assert tray.judge(entry(2), 50, nothing) == Verdict(Cause.CANCELLED, 2)
+    assert tray.judge([entry(2)], 49, nothing) is None
+    assert tray.judge([entry(1)], 50, nothing) is None
+    assert tray.judge([entry(2)], 50, nothing) == Verdict(Cause.CANCELLED, 2)
 
 
-@pytest.mark.parametrize(("timeout", "every"), [(None, 0.5), (300.0, 0.5), (0.4, 0.1), (0.001, 0.02)])
+@pytest.mark.parametrize(("timeout", "every"), [(None, 0.1), (300.0, 0.1), (0.2, 0.05), (0.001, 0.02)])
 def test_the_shortest_timeout_says_how_often_to_look(timeout: float | None, every: float) -> None:
     tray = tray_of(job(1, timeout=timeout))
     assert tray.look_every == pytest.approx(every)
@@ -250,7 +251,7 @@ def test_those_that_ended_without_a_word_are_interrupted() -> None:
 
 def test_what_the_slot_counted_before_this_child_does_not_matter() -> None:
     tray = Tray()
-    tray.begin(SlotView(20, None))
+    tray.begin([SlotView(20, None)])
     tray.give(1, [job(1), job(2)])
     tray.pump(Pipe().send)
     assert ended(tray, SlotView(20, None)) == {1: "returned", 2: "returned"}
@@ -285,7 +286,7 @@ def test_what_a_verdict_makes_of_the_one_that_ran(
     once: bool,  # noqa: FBT001 - a parameter of the table
     kind: object,
 ) -> None:
-    found = ended(tray_of(job(1, at_most_once=once)), SlotView(1, entry(1)), verdict)[1]
+    found = ended(tray_of(job(1, at_most_once=once)), SlotView(1, entry(1)), verdict=verdict)[1]
     if isinstance(kind, type):
         assert isinstance(found, kind)
     else:
