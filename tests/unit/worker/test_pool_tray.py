@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from otpq.core.events import Cancelled, Discarded, Failed, RetryLater, Snoozed, Succeeded
+from otpq.core.events import Cancelled, Discarded, Failed, HandedOver, RetryLater, Snoozed, Succeeded
 from otpq.core.records import TaskRow
 from otpq.task import Options
 from otpq.worker.blackboard import Entry, SlotView
@@ -24,6 +24,11 @@ NOBODY = SlotView(0, None)
 def job(seq: int, *, timeout: float | None = 300.0, at_most_once: bool = False, size: int = 0) -> Job:
     item = Item(seq, b"i" * 16, "name", 1, b"", bytes(size))
     return Job(seq, "name", timeout, at_most_once, item, size)
+
+
+def limited(seq: int, memory: float) -> Job:
+    item = Item(seq, b"i" * 16, "name", 1, b"", b"")
+    return Job(seq, "name", None, at_most_once=False, item=item, size=0, memory=memory)
 
 
 def entry(seq: int, lease: int = 1, since_ns: int = 0) -> Entry:
@@ -141,8 +146,7 @@ def test_the_options_of_a_row_that_matter_here() -> None:
 
 
 def test_a_job_that_has_more_memory_than_it_may_is_ended_and_failed() -> None:
-    limited = Job(1, "name", None, False, Item(1, b"i" * 16, "name", 1, b"", b""), 0, memory=100.0)  # noqa: FBT003
-    tray = tray_of(limited, job(2))
+    tray = tray_of(limited(1, 100.0), job(2))
     assert tray.look_every == pytest.approx(0.05)
     assert tray.judge([entry(1)], 10**18, lambda _: 100.0) is None
     verdict = tray.judge([entry(1)], 10**18, lambda _: 100.4)
@@ -156,7 +160,7 @@ def test_a_job_that_has_more_memory_than_it_may_is_ended_and_failed() -> None:
 
 
 def test_endings_on_purpose_become_the_cores() -> None:
-    tray = tray_of(*map(job, range(1, 5)))
+    tray = tray_of(*map(job, range(1, 6)))
 
     def answered(seq: int, outcome: Outcome, delay: float | None = None) -> tuple[object, int]:
         result = Result(seq, outcome, b"e", 1.0, 2.0, delay)
@@ -167,7 +171,33 @@ def test_endings_on_purpose_become_the_cores() -> None:
     assert answered(2, Outcome.SNOOZED, 7.0) == (Snoozed(2, 7.0, 1.0, 2.0, RAN), 0)
     assert answered(3, Outcome.CANCELLED) == (Cancelled(3, 1.0, 2.0, RAN), 0)
     assert answered(4, Outcome.DISCARDED) == (Discarded(4, b"e", 1.0, 2.0, RAN), 1)
+    assert answered(5, Outcome.HANDED_OVER) == (HandedOver(5, 1.0, 2.0, RAN), 0)
     assert not tray
+
+
+def test_who_was_refused_more_memory_failed_for_it() -> None:
+    tray = tray_of(job(1))
+    error = msgpack.packb(["MemoryError", "", "trace", ["MemoryError", "Exception"]])
+    answer = tray.answered(report(1, outcome=Outcome.OUT_OF_MEMORY, value=error), RAN, ())
+    assert answer.results == [Failed(1, "memory", error, 1.0, 2.0, RAN, ("MemoryError", "Exception"))]
+    assert answer.failed == 1
+
+
+def test_what_fails_as_the_kernel_kills_for_want_of_memory_failed_for_it_if_it_had_a_limit() -> None:
+    error = msgpack.packb(["ScriptFailed", "killed by SIGKILL", "", ["ScriptFailed"], {"signal": "SIGKILL"}])
+    tray = tray_of(limited(1, 100.0), job(2))
+    answer = tray.answered(report(1, 2, outcome=Outcome.FAILED, value=error), RAN, (), is_oom=True)
+    assert [(each.seq, each.reason) for each in answer.results if isinstance(each, Failed)] == [
+        (1, "memory"),
+        (2, "error"),
+    ]
+
+
+def test_the_details_of_an_error_are_passed_on() -> None:
+    error = msgpack.packb(["ScriptFailed", "exit code 3", "", ["ScriptFailed"], {"exit_code": 3}])
+    (failed,) = tray_of(job(1)).answered(report(1, outcome=Outcome.FAILED, value=error), RAN, ()).results
+    assert isinstance(failed, Failed)
+    assert (failed.error, failed.types) == (error, ("ScriptFailed",))
 
 
 @pytest.mark.parametrize("delay", [-1.0, float("inf"), float("nan"), 1e300, "soon"])
@@ -229,6 +259,88 @@ def test_the_shortest_timeout_says_how_often_to_look(timeout: float | None, ever
     assert tray.look_every == 0.02
 
 
+def test_several_have_their_limits_of_memory_together_or_none() -> None:
+    tray = tray_of(limited(1, 100.0), limited(2, 50.0), job(3))
+    asked: list[float] = []
+
+    def resident(above: float) -> float:
+        asked.append(above)
+        return 151.0
+
+    verdict = tray.judge([entry(1), entry(2)], 0, resident)
+    assert verdict == Verdict(
+        Cause.MEMORY, None, "its child had 151 MiB of memory, 150 are allowed to its 2 tasks together"
+    )
+    assert asked == [150.0]
+    assert tray.judge([entry(1), entry(3)], 0, resident) is None
+    assert tray.judge([entry(1), entry(2), entry(9)], 0, resident) is None  # nobody knows what that one may have
+    assert asked == [150.0]
+
+
+def test_a_timeout_is_found_among_several() -> None:
+    tray = tray_of(job(1, timeout=9.0), job(2, timeout=2.0))
+    verdict = tray.judge([entry(1), entry(2)], 3_000_000_000, nothing)
+    assert verdict == Verdict(Cause.TIMEOUT, 2, "it ran for more than 2 s")
+
+
+def test_the_wall_of_memory_is_wide_enough_for_any_that_may_run_together() -> None:
+    tray = tray_of(limited(1, 100.0), limited(2, 50.0), limited(3, 70.0))
+    assert [tray.allowance(parallel) for parallel in (1, 2, 5)] == [100.0, 170.0, 220.0]
+    tray.give(2, [job(4)])
+    assert tray.allowance(2) is None
+    tray.answered(report(4, lease=2), RAN, ())
+    assert tray.allowance(2) == 170.0
+    tray.answered(report(1, 2, 3), RAN, ())
+    assert tray.allowance(2) is None
+
+
+# --- alone -----------------------------------------------------------------------------------------------------------
+
+
+def test_one_that_travels_alone_waits_for_the_others_and_they_for_it() -> None:
+    pipe = Pipe()
+    tray = tray_of(job(1), job(2), pipe=pipe)
+    tray.give(2, [job(3)], alone=True)
+    tray.give(3, [job(4), job(5)])
+    tray.pump(pipe.send)
+    assert pipe.seqs == [1, 2]
+    tray.answered(report(2), RAN, ())
+    tray.pump(pipe.send)
+    assert pipe.seqs == [1, 2]
+    tray.answered(report(1), RAN, ())
+    tray.pump(pipe.send)
+    tray.pump(pipe.send)
+    assert pipe.seqs == [1, 2, 3]
+    tray.answered(report(3, lease=2), RAN, ())
+    tray.pump(pipe.send)
+    assert pipe.seqs == [1, 2, 3, 4, 5]
+
+
+def test_one_that_travels_alone_still_does_when_it_was_taken_back_for_another() -> None:
+    pipe = Pipe()
+    tray = tray_of(pipe=pipe)
+    tray.give(2, [job(3)], alone=True)
+    tray.give(3, [job(4), job(5)])
+    tray.pump(pipe.send)
+    assert tray.take_out(pipe.take_back(), {4}.__contains__) == {3: [4]}
+    tray.pump(pipe.send)
+    assert pipe.seqs == [3]
+    tray.answered(report(3, lease=2), RAN, ())
+    tray.pump(pipe.send)
+    assert pipe.seqs == [3, 5]
+
+
+def test_when_one_that_travels_alone_is_taken_out_the_others_go() -> None:
+    pipe = Pipe()
+    tray = tray_of(pipe=pipe)
+    tray.give(2, [job(3)], alone=True)
+    tray.give(3, [job(4)])
+    tray.pump(pipe.send)
+    tray.take_out(pipe.take_back(), {3}.__contains__)
+    tray.pump(pipe.send)
+    assert pipe.seqs == [4]
+
+
 # --- the end ---------------------------------------------------------------------------------------------------------
 
 
@@ -279,6 +391,9 @@ def test_an_entry_of_another_lease_blames_nobody() -> None:
         (Verdict(Cause.DRAINED), True, Discarded),
         (Verdict(Cause.WARDEN_LOST), False, "interrupted"),
         (Verdict(Cause.WARDEN_LOST), True, "interrupted"),
+        (Verdict(Cause.MEMORY, 1, "much"), False, "memory"),
+        (Verdict(Cause.MEMORY, 2, "much"), False, "returned"),
+        (Verdict(Cause.MEMORY, None, "much"), False, "interrupted"),  # it was one of several then
     ],
 )
 def test_what_a_verdict_makes_of_the_one_that_ran(
@@ -291,6 +406,32 @@ def test_what_a_verdict_makes_of_the_one_that_ran(
         assert isinstance(found, kind)
     else:
         assert (found.reason if isinstance(found, Failed) else found) == kind
+
+
+@pytest.mark.parametrize(
+    ("verdict", "first", "once"),
+    [
+        (None, "interrupted", "interrupted"),
+        (Verdict(Cause.STUCK, None, "blocked"), "interrupted", "interrupted"),
+        (Verdict(Cause.MEMORY, 1, "much"), "interrupted", "interrupted"),
+        (Verdict(Cause.MEMORY, None, "much"), "interrupted", "interrupted"),
+        (Verdict(Cause.TIMEOUT, 1, "late"), "timeout", "interrupted"),
+        (Verdict(Cause.CANCELLED, 1), Cancelled, "interrupted"),
+        (Verdict(Cause.TIMEOUT, 9, "late"), "returned", "interrupted"),
+        (Verdict(Cause.DROPPED, 9), "returned", "interrupted"),
+        (Verdict(Cause.DRAINED), "returned", Discarded),
+        (Verdict(Cause.WARDEN_LOST), "interrupted", "interrupted"),
+    ],
+)
+def test_what_a_verdict_makes_of_several_that_ran(verdict: Verdict | None, first: object, once: object) -> None:
+    tray = tray_of(job(1), job(2, at_most_once=True), job(3))
+    found = ended(tray, SlotView(1, entry(1)), SlotView(1, entry(2)), verdict=verdict)
+    for seq, kind in ((1, first), (2, once), (3, "returned")):
+        fate = found[seq]
+        if isinstance(kind, type):
+            assert isinstance(fate, kind)
+        else:
+            assert (fate.reason if isinstance(fate, Failed) else fate) == kind
 
 
 @pytest.mark.parametrize(
@@ -328,3 +469,78 @@ def test_every_job_is_answered_once_however_its_child_ends(data: st.DataObject) 
             assert isinstance(answer, Failed)
         else:
             assert answer == ("interrupted" if seq in over else "returned")
+
+
+class FakeChild:
+    """A child of several cells, that begins in the order of receipt and ends and answers in any."""
+
+    def __init__(self, cells: int, before: list[int]) -> None:
+        self.turns = [2 * each for each in before]
+        self.running: dict[int, tuple[int, int]] = {}
+        """By cell, lease and seq."""
+        self.received: list[tuple[int, int]] = []
+        self.over: list[tuple[int, int]] = []
+        """They have ended, and nobody was told."""
+        self.cells = cells
+
+    @property
+    def free(self) -> list[int]:
+        return [cell for cell in range(self.cells) if cell not in self.running]
+
+    def begin(self, cell: int) -> None:
+        self.running[cell] = self.received.pop(0)
+        self.turns[cell] += 1
+
+    def end(self, cell: int) -> None:
+        self.over.append(self.running.pop(cell))
+        self.turns[cell] += 1
+
+    @property
+    def views(self) -> list[SlotView]:
+        return [
+            SlotView(turn, None if cell not in self.running else entry(self.running[cell][1], self.running[cell][0]))
+            for cell, turn in enumerate(self.turns)
+        ]
+
+
+@given(st.data())
+def test_with_any_number_of_cells_each_job_has_one_fate_and_the_right_one(data: st.DataObject) -> None:
+    """Whatever the order of begins, ends and answers: what the count says is what the child did."""
+    cells = data.draw(st.integers(1, 5))
+    child = FakeChild(cells, data.draw(st.lists(st.integers(0, 9), min_size=cells, max_size=cells)))
+    leases = {lease: data.draw(st.integers(1, 8)) for lease in range(1, data.draw(st.integers(2, 4)))}
+    pipe = Pipe(data.draw(st.integers(0, 30)))
+    tray = Tray()
+    tray.begin(child.views)
+    for lease, count in leases.items():
+        tray.give(lease, [job(10 * lease + number) for number in range(count)], data.draw(st.integers(1, 3)))
+    told: set[int] = set()
+    for _ in range(data.draw(st.integers(0, 60))):
+        tray.pump(pipe.send)
+        moves = [move for move, can in (("receive", pipe.packets), ("begin", child.received and child.free),
+                 ("end", child.running), ("answer", child.over)) if can]  # fmt: skip
+        match data.draw(st.sampled_from(moves or ["wait"])):
+            case "receive":
+                lease, items = unpack_packet(pipe.packets.pop(0))
+                child.received += [(lease, item.seq) for item in items]
+            case "begin":
+                child.begin(data.draw(st.sampled_from(child.free)))
+            case "end":
+                child.end(data.draw(st.sampled_from(sorted(child.running))))
+            case "answer":
+                lease, seq = data.draw(st.sampled_from(child.over))
+                child.over.remove((lease, seq))
+                (result,) = tray.answered(report(seq, lease=lease), RAN, ()).results
+                told.add(result.seq)
+            case _:
+                pass
+    found = ended(tray, *child.views)
+    assert sorted([*told, *found]) == sorted(10 * lease + n for lease, count in leases.items() for n in range(count))
+    running = {seq for _, seq in child.running.values()}
+    over = {seq for _, seq in child.over}
+    for seq, fate in found.items():
+        if running == {seq}:
+            assert isinstance(fate, Failed)
+            assert fate.reason == "crashed"
+        else:
+            assert fate == ("interrupted" if seq in running | over else "returned")
