@@ -14,7 +14,7 @@ import sys
 import threading
 from typing import TYPE_CHECKING, Final, TypeAlias
 
-from otpq.worker.raw_lines import RawLines
+from otpq.worker.raw_lines import RawLines, text_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -32,6 +32,9 @@ _FULL: Final = 60 * 1024
 
 _PATIENCE: Final = 1.0
 """Seconds that `close` waits for a look that is under way; nothing in it waits but the node's own standard error."""
+
+_PASSED_ON: Final = 1000
+"""Lines that are nobody's and come in one piece: as many go to the node's standard error."""
 
 Owner: TypeAlias = "tuple[int, int] | None"
 """Whose raw output it is, by lease and seq; None: nobody's that could be told."""
@@ -106,18 +109,22 @@ class ChildOutput:
             pipe.owner = owner
         self._put(pipe, pipe.lines.feed(data), now)
 
-    def _put(self, pipe: _Pipe, lines: list[str | int], now: float) -> None:
-        if not lines:
+    def _put(self, pipe: _Pipe, block: bytes, now: float) -> None:
+        if not block:
             return
         if pipe.owner is None:
-            self._pass_on(lines)
+            self._pass_on(block)
         else:
-            self._log.put_raw(pipe.owner, pipe.stream, lines, now)
+            self._log.put_raw(pipe.owner, pipe.stream, block, now)
 
-    def _pass_on(self, lines: Iterable[str | int]) -> None:
-        words = (f"({line} lines are left out)" if isinstance(line, int) else line for line in lines)
+    def _pass_on(self, block: bytes) -> None:
+        *lines, rest = block.split(b"\n", _PASSED_ON)
+        words = [f"{self._label}: {text_of(line)}\n" for line in lines]
+        if rest:
+            count = rest.count(b"\n")
+            words.append(f"{self._label}: ({count} more lines are left out)\n")
         with contextlib.suppress(OSError, ValueError):  # nobody is there to read it
-            sys.stderr.write("".join(f"{self._label}: {each}\n" for each in words))
+            sys.stderr.write("".join(words))
             sys.stderr.flush()
 
     def end(self, lease: int, seqs: Iterable[int], now: float) -> list[Logged]:

@@ -2,13 +2,13 @@
 
 What goes in are *records* of the child (what handlers print and say) and *raw* lines (what C code and sub-programs write); what
 comes out are `Logged` events. Each run of a task, a lease and a seq, has its own lines, counted from 1. The count is made here,
-since both kinds share it: where the child's own numbers leave lines out, because its ring overwrote them, or where raw lines
-were passed over, so many numbers are left out.
+since both kinds share it: where the child's own numbers leave lines out, because its ring overwrote them, or where lines are
+passed over here, so many numbers are left out.
 
 A log is bounded. Of each run the first `HEAD` bytes are told at once. What follows goes on being told, but once a second, only
 the last `TAIL` bytes of what that second brought, and with the word to forget what lies between the beginning and about the
 last `TAIL` bytes. So however much a task says, its beginning and its end are kept, and one task makes the store write no more
-than `TAIL` bytes a second.
+than `TAIL` bytes a second. Raw lines stay in their blocks until then: those that are never told are counted, and that is all.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ import msgspec
 from msgspec import Meta
 
 from otpq.core.events import Logged
+from otpq.worker.raw_lines import text_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -31,6 +32,8 @@ TAIL: Final = 128 * 1024
 """Bytes, about: a line counts as its text and `_LINE_BYTES`."""
 
 _LINE_BYTES: Final = 32
+_MOST: Final = TAIL // _LINE_BYTES
+"""Lines of the tail that can be told at a time."""
 _CHUNK: Final = 32 * 1024
 """Bytes of the tail that are told, and later forgotten, at a time."""
 _TELL_EVERY: Final = 1.0
@@ -69,6 +72,28 @@ class _Line(NamedTuple):
         return _LINE_BYTES + len(self.text) + (0 if self.fields is None else len(bytes(self.fields)))
 
 
+class _Block(NamedTuple):
+    """Raw lines in a row."""
+
+    first: int
+    """The number of the first."""
+    time: float
+    stream: RawStream
+    content: bytes
+    lines: int
+
+    @property
+    def size(self) -> int:
+        return len(self.content) + _LINE_BYTES * self.lines
+
+    def last_lines(self) -> list[_Line]:
+        """As many of the last ones as can be told."""
+        lines = self.content.removesuffix(b"\n").rsplit(b"\n", _MOST)[-_MOST:]
+        number = self.first + self.lines - len(lines)
+        time, stream, level = self.time, self.stream, _LEVELS[self.stream]
+        return [_Line(number + place, time, stream, level, text_of(line)) for place, line in enumerate(lines)]
+
+
 class _Chunk(NamedTuple):
     """Lines of the tail that were told."""
 
@@ -87,7 +112,7 @@ class _Run:
         """The child's own number of the last record."""
         self.room = HEAD
         self.head: list[_Line] = []
-        self.tail: deque[_Line] = deque()
+        self.tail: deque[_Line | _Block] = deque()
         """Both are still to be told."""
         self.size = 0
         """Bytes of the tail."""
@@ -100,23 +125,54 @@ class _Run:
         if size <= self.room:
             self.room -= size
             self.head.append(line)
-            return
-        self.room = 0  # what came later must not stand before what came earlier
-        self.tail.append(line)
-        self.size += size
-        while self.size > TAIL:
-            self.size -= self.tail.popleft().size
+        else:
+            self.room = 0  # what comes later must not stand before what came earlier
+            self._add_to_tail(line, size)
 
-    def next_chunk(self) -> list[_Line]:
-        """Some lines from the beginning of the tail."""
+    def add_raw(self, stream: RawStream, block: bytes, now: float) -> None:
+        at = 0
+        while self.room and at < len(block):
+            end = block.index(b"\n", at) + 1
+            self.number += 1
+            self.add(_Line(self.number, now, stream, _LEVELS[stream], text_of(block[at:end])))
+            at = end
+        count = block.count(b"\n", at)
+        if count:
+            rest = _Block(self.number + 1, now, stream, block[at:], count)
+            self.number += count
+            self._add_to_tail(rest, rest.size)
+
+    def _add_to_tail(self, lines: _Line | _Block, size: int) -> None:
+        self.tail.append(lines)
+        self.size += size
+        while self.size - (first := self.tail[0].size) >= TAIL:
+            self.tail.popleft()
+            self.size -= first
+
+    def take_tail(self) -> Iterable[list[_Line]]:
+        """The last `TAIL` bytes of the tail, some lines at a time; the tail is empty then."""
         lines: list[_Line] = []
+        while self.tail:
+            last = self.tail.pop()
+            lines += (last,) if isinstance(last, _Line) else reversed(last.last_lines())
+        self.size = size = 0
+        for count, line in enumerate(lines):
+            size += line.size
+            if size > TAIL and count:
+                del lines[count:]
+                break
+        while lines:
+            yield self._next_chunk(lines)
+
+    def _next_chunk(self, lines: list[_Line]) -> list[_Line]:
+        """Some of these, which are in reverse order."""
+        chunk: list[_Line] = []
         size = 0
-        while self.tail and (not lines or size + self.tail[0].size <= _CHUNK):
-            lines.append(self.tail.popleft())
-            size += lines[-1].size
-        self.size -= size
-        self.told.append(_Chunk(lines[0].number, lines[-1].number, size))
-        return lines
+        while lines and (not chunk or size + lines[-1].size <= _CHUNK):
+            chunk.append(lines.pop())
+            size += chunk[-1].size
+        self.told.append(_Chunk(chunk[0].number, chunk[-1].number, size))
+        return chunk
 
     def forget(self) -> tuple[int, int] | None:
         """What was told of the tail and is to be forgotten: all but about `TAIL` bytes of it."""
@@ -153,18 +209,11 @@ class TaskLog:
                 fields = record.fields if is_map and bytes(record.fields) != _NIL else None
                 run.add(_Line(run.number, record.time, record.stream, record.level, record.text, fields))
 
-    def put_raw(self, owner: tuple[int, int], stream: RawStream, lines: Iterable[str | int], now: float) -> None:
-        """Take in what `RawLines` found in a pipe; it belongs to the run `owner`, a lease and a seq."""
+    def put_raw(self, owner: tuple[int, int], stream: RawStream, block: bytes, now: float) -> None:
+        """Take in a block of whole lines out of a pipe; they belong to the run `owner`, a lease and a seq."""
         run = self._run(*owner)
-        if run is None:
-            return
-        level = _LEVELS[stream]
-        for line in lines:
-            if isinstance(line, int):
-                run.number += line
-            else:
-                run.number += 1
-                run.add(_Line(run.number, now, stream, level, line))
+        if run is not None:
+            run.add_raw(stream, block, now)
 
     def _run(self, lease: int, seq: int) -> _Run | None:
         run = self._runs.get((lease, seq))
@@ -201,8 +250,7 @@ class TaskLog:
             yield self._logged(lease, seq, lines)
         if run.tail and is_due:
             run.told_at = now
-            while run.tail:
-                lines = run.next_chunk()
+            for lines in run.take_tail():
                 yield self._logged(lease, seq, lines, run.forget())
 
     def _logged(self, lease: int, seq: int, lines: list[_Line], forget: tuple[int, int] | None = None) -> Logged:

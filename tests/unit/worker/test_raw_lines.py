@@ -5,12 +5,13 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from otpq.worker.raw_lines import MAX_LINE, RawLines
+from otpq.worker.raw_lines import MAX_LINE, RawLines, text_of
 
 
-def lines_of(*pieces: bytes) -> list[str | int]:
+def lines_of(*pieces: bytes) -> list[str]:
     lines = RawLines()
-    return [each for piece in pieces for each in lines.feed(piece)] + lines.end()
+    blocks = [*(lines.feed(piece) for piece in pieces), lines.end()]
+    return [text_of(line) for block in blocks for line in block.splitlines(keepends=True)]
 
 
 @given(st.text(alphabet="aé漢😀 \t", max_size=200).map(lambda text: text.replace("\t", "\n")), st.data())
@@ -24,41 +25,34 @@ def test_however_the_bytes_are_cut_the_lines_are_the_same(text: str, data: st.Da
 
 def test_what_is_not_finished_waits_for_its_end() -> None:
     lines = RawLines()
-    assert lines.feed(b"one\r\ntw") == ["one"]
-    assert lines.feed(b"o\n") == ["two"]
-    assert lines.end() == []
+    assert lines.feed(b"one\ntw") == b"one\n"
+    assert lines.feed(b"o\n") == b"two\n"
+    assert lines.end() == b""
 
 
-def test_what_is_no_utf_8_is_replaced() -> None:
-    assert lines_of(b"a\xffb\n\xc3") == ["a\ufffdb", "\ufffd"]
+def test_what_is_no_utf_8_is_replaced_and_line_ends_are_left_out() -> None:
+    assert lines_of(b"a\xffb\r\n\xc3") == ["a\ufffdb", "\ufffd"]
 
 
-def test_a_long_line_becomes_several_and_no_character_is_cut() -> None:
-    text = "x" + "é" * 20_000
-    found = lines_of(text.encode() + b"\nend\n")
-    assert found[-1] == "end"
-    assert all(isinstance(each, str) and len(each.encode()) <= MAX_LINE for each in found)
-    assert "".join(map(str, found[:-1])) == text
+@given(st.lists(st.integers(0, 3 * MAX_LINE), max_size=6), st.integers(0, 3), st.integers(1, 2 * MAX_LINE))
+def test_a_long_line_becomes_several_and_no_character_is_cut(lengths: list[int], offset: int, piece: int) -> None:
+    expected = ["x" * offset + "é" * (length // 2) for length in lengths]
+    content = b"".join(line.encode() + b"\n" for line in expected)
+    found = lines_of(*(content[at : at + piece] for at in range(0, len(content), piece)))
+    assert all(len(each.encode()) <= MAX_LINE for each in found)
+    assert "".join(found) == "".join(expected)
+    assert "\ufffd" not in "".join(found)
+    short = [line for line in expected if len(line.encode()) <= MAX_LINE]
+    assert [line for line in found if line in short][: len(short)] == short or any(
+        len(line.encode()) > MAX_LINE for line in expected
+    )
 
 
 def test_an_endless_line_is_not_kept_for_its_end() -> None:
     lines = RawLines()
-    assert lines.feed(b"x" * (3 * MAX_LINE)) == ["x" * MAX_LINE] * 2
-    assert lines.feed(b"\n") == ["x" * MAX_LINE]
+    assert lines.feed(b"x" * (3 * MAX_LINE)) == (b"x" * MAX_LINE + b"\n") * 2
+    assert lines.feed(b"\n") == b"x" * MAX_LINE + b"\n"
 
 
-def test_of_very_many_lines_the_middle_is_counted() -> None:
-    count = 100_000
-    found = lines_of(b"".join(b"%d\n" % number for number in range(count)))
-    (gap,) = [each for each in found if isinstance(each, int)]
-    at = found.index(gap)
-    assert found[:at] == [str(number) for number in range(at)]
-    assert found[at + 1 :] == [str(number) for number in range(at + gap, count)]
-    assert at > 1000
-    assert len(found) - at > 1000
-
-
-@given(st.integers(0, 6000), st.booleans())
-def test_no_line_is_lost_uncounted(count: int, is_finished: bool) -> None:  # noqa: FBT001 - a parameter of the property
-    found = lines_of(b"\n" * count + (b"" if is_finished else b"rest"))
-    assert sum(each if isinstance(each, int) else 1 for each in found) == count + (not is_finished)
+def test_bytes_that_are_no_characters_are_cut_all_the_same() -> None:
+    assert lines_of(b"\x80" * (2 * MAX_LINE)) == ["\ufffd" * MAX_LINE] * 2

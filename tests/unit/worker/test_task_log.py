@@ -82,8 +82,8 @@ def test_records_are_told_as_they_are() -> None:
 
 def test_raw_lines_have_the_time_and_level_of_their_stream() -> None:
     log = log_of()
-    log.put_raw(RUN, "out", ["a"], 8.0)
-    log.put_raw(RUN, "err", ["b"], 9.0)
+    log.put_raw(RUN, "out", b"a\n", 8.0)
+    log.put_raw(RUN, "err", b"b\n", 9.0)
     (event,) = log.tell(10.0)
     assert lines_of(event) == [[1, 8.0, "out", "info", "a", None], [2, 9.0, "err", "error", "b", None]]
 
@@ -91,10 +91,10 @@ def test_raw_lines_have_the_time_and_level_of_their_stream() -> None:
 def test_lines_that_are_missing_leave_their_numbers_out_whoever_lost_them() -> None:
     log = log_of()
     log.put([record(3), record(4)])  # two were overwritten
-    log.put_raw(RUN, "out", ["raw", 10, "raw"], 8.0)  # ten were passed over
+    log.put_raw(RUN, "out", b"raw\nraw\n", 8.0)
     log.put([record(5), record(8)])
     (event,) = log.tell(10.0)
-    assert [line[0] for line in lines_of(event)] == [3, 4, 5, 16, 17, 20]
+    assert [line[0] for line in lines_of(event)] == [3, 4, 5, 6, 7, 10]
 
 
 def test_each_run_has_its_own_count() -> None:
@@ -107,7 +107,7 @@ def test_each_run_has_its_own_count() -> None:
 def test_what_no_job_said_is_dropped() -> None:
     log = log_of()
     log.put([record(1, seq=99)])
-    log.put_raw((5, 7), "out", ["a"], 1.0)
+    log.put_raw((5, 7), "out", b"a\n", 1.0)
     assert log.tell(10.0) == []
     assert log.runs == []
 
@@ -158,12 +158,29 @@ def test_of_very_much_the_beginning_and_the_end_are_kept() -> None:
     assert all(line[4] == f"line {line[0]}".ljust(60) for line in kept.lines)
 
 
+def test_of_very_many_raw_lines_all_are_counted_and_the_beginning_and_the_end_are_kept() -> None:
+    log, kept = log_of(), Kept()
+    number = 0
+    for look in range(60):
+        count = 20_000 if look % 7 else 3
+        block = b"".join(b"%d\n" % each for each in range(number + 1, number + count + 1))
+        log.put_raw(RUN, "out" if look % 2 else "err", block, 5.0)
+        number += count
+        kept.hear(log.tell(100.0 + look / 10))
+    log.put([record(1, str(number + 1))])
+    kept.hear(log.end(1, [7], 110.0))
+    assert kept.size < 2 * (HEAD + TAIL)
+    assert all(line[4] == str(line[0]) for line in kept.lines)
+    assert kept.numbers[:3000] == list(range(1, 3001))
+    assert kept.numbers[-3000:] == list(range(number - 2998, number + 2))
+
+
 def test_the_end_is_kept_also_where_it_comes_drop_by_drop() -> None:
     log, kept = log_of(), Kept()
-    log.put_raw(RUN, "out", ["x" * 1000] * 600, 1.0)
+    log.put_raw(RUN, "out", (b"x" * 1000 + b"\n") * 600, 1.0)
     kept.hear(log.tell(10.0))
     for second in range(100):
-        log.put_raw(RUN, "out", ["y" * 1000], 1.0)
+        log.put_raw(RUN, "out", b"y" * 1000 + b"\n", 1.0)
         kept.hear(log.tell(11.0 + second))
     texts = [line[4] for line in kept.lines]
     assert texts[-100:] == ["y" * 1000] * 100
@@ -172,16 +189,16 @@ def test_the_end_is_kept_also_where_it_comes_drop_by_drop() -> None:
 
 def test_what_follows_the_beginning_is_told_once_a_second() -> None:
     log = log_of()
-    log.put_raw(RUN, "out", ["x" * 1000] * 200, 1.0)
+    log.put_raw(RUN, "out", (b"x" * 1000 + b"\n") * 200, 1.0)
     assert len(log.tell(10.0)) > 1
-    log.put_raw(RUN, "out", ["y"], 1.0)
+    log.put_raw(RUN, "out", b"y\n", 1.0)
     assert log.tell(10.9) == []
     assert [lines_of(event)[0][4] for event in log.tell(11.0)] == ["y"]
-    log.put_raw(RUN, "out", ["z"], 1.0)
+    log.put_raw(RUN, "out", b"z\n", 1.0)
     assert len(log.tell(5.0)) == 1, "the clock was set back"
 
 
-@given(st.lists(st.tuples(st.sampled_from(["record", "raw", "gap", "tell"]), st.integers(1, 9000)), max_size=60))
+@given(st.lists(st.tuples(st.sampled_from(["record", "raw", "empty", "tell"]), st.integers(1, 9000)), max_size=60))
 def test_numbers_grow_and_what_is_kept_is_bounded(moves: list[tuple[str, int]]) -> None:
     log, kept = log_of(), Kept()
     number, now = 0, 10.0
@@ -191,9 +208,9 @@ def test_numbers_grow_and_what_is_kept_is_bounded(moves: list[tuple[str, int]]) 
                 number += 1 + size % 2
                 log.put([record(number, "x" * min(size, 8192))])
             case "raw":
-                log.put_raw(RUN, "out", ["y" * min(size, 8192)] * (size % 40), now)
-            case "gap":
-                log.put_raw(RUN, "err", [size, "z"], now)
+                log.put_raw(RUN, "out", (b"y" * min(size, 8192) + b"\n") * (size % 40), now)
+            case "empty":
+                log.put_raw(RUN, "err", b"\n" * size, now)
             case _:
                 now += size / 9000
                 kept.hear(log.tell(now))
