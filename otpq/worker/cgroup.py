@@ -4,13 +4,14 @@ The third guard of a task's memory, beside RLIMIT_DATA and the watchdog: what ta
 ended by the kernel, it alone, before the machine is short of memory. The memory that a process had before it was added stays
 with the group where it was.
 
-Both versions' trees are known. Groups are made below the group that this process is in, or beside it where version 2 asks for
-that, never above: nobody gets out of a limit that was set for the node. They stand in a folder `otpq`, each named with
-the process that made it, so that who comes later removes what the dead have left.
+Both versions' trees are known. Groups are made below the one that this process is in, or beside it where it was given the one
+around both: nobody gets out of a limit that was set for the node. They stand in a folder `otpq`, each named with the process
+that made it, so that who comes later removes what the dead have left.
 """
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import logging
 import os
@@ -59,14 +60,12 @@ class Cgroup:
         place = _place()
         if place is None:
             return None
-        root, version = place
-        folder = root / f"{name}@{_this_process()}"
+        parent, version = place
         try:
-            folder.mkdir(exist_ok=True)
+            return cls(_made(parent, version, name), version)
         except OSError as error:
-            logger.debug("no cgroup %s: %s", folder, error)
+            logger.debug("no cgroup %s in %s: %s", name, parent, error)
             return None
-        return cls(folder, version)
 
     def add(self, pid: int) -> bool:
         """Put a process into it, with all that it starts from now on; False if it has ended, or may not be moved."""
@@ -98,7 +97,10 @@ class Cgroup:
 
     def remove(self) -> bool:
         """Remove it; False if a process is still in it: then try again later, or leave it to the next start."""
-        return _is_removed(self._folder)
+        is_removed = _is_removed(self._folder)
+        # The last one takes the folder along: whoever made the group around it can remove that only if it is empty.
+        _is_removed(self._folder.parent)
+        return is_removed
 
     def _write(self, file: str, text: str) -> bool:
         # In one write, without making a file: a kernel without swap accounting has none for it.
@@ -117,24 +119,48 @@ class Cgroup:
 
 @functools.cache
 def _place() -> tuple[Path, _Version] | None:
-    """The folder of our groups, with nothing of the dead in it; None where there can be none. Found out once."""
+    """The group in which our folder stands, and nothing of the dead in that; None where there can be none. Found out once."""
     if is_portable():
         return None
     for group, version in _candidates():
-        root = group / _FOLDER
         try:
-            root.mkdir(exist_ok=True)
-            if version is _V2:
-                _delegate(group)
-                _delegate(root)
+            probe = Cgroup(_made(group, version, "probe"), version)
         except OSError as error:
             logger.debug("no cgroups in %s: %s", group, error)
             continue
-        if _holds_limits(root, version):
-            _sweep(root)
-            return root, version
+        _sweep(group / _FOLDER)
+        holds = probe.limit(1024) and probe.limit(None)
+        probe.remove()
+        if holds:
+            return group, version
     logger.debug("no cgroups: there is none that may be written and has a memory controller")
     return None
+
+
+def _made(group: Path, version: _Version, name: str) -> Path:
+    """The folder of a new group. Ours around it is made each time, as another node may just have removed it as its last.
+
+    Raises:
+        OSError: It cannot be made.
+    """
+    for _ in range(2):
+        with contextlib.suppress(FileNotFoundError):
+            return _make(group / _FOLDER, version, name)
+    return _make(group / _FOLDER, version, name)
+
+
+def _make(root: Path, version: _Version, name: str) -> Path:
+    root.mkdir(exist_ok=True)
+    folder = root / f"{name}@{_this_process()}"
+    try:
+        if version is _V2:
+            _delegate(root.parent)
+            _delegate(root)
+        folder.mkdir(exist_ok=True)
+    except OSError:
+        _is_removed(root)
+        raise
+    return folder
 
 
 def _candidates() -> list[tuple[Path, _Version]]:
@@ -147,11 +173,19 @@ def _candidates() -> list[tuple[Path, _Version]]:
             for mount in _mounts("cgroup2", ""):
                 group = mount / path.lstrip("/")
                 found.append((group, _V2))
-                # A group that has processes itself may not divide its memory (the rule of version 2). What was delegated to
-                # us is then the one above, if anything was; a system service's folder above is not ours, and refuses.
-                if group != mount:
+                # A group that has processes itself may not divide its memory: a rule of version 2. A service to which its
+                # group was delegated, and which stands in one below for that reason (DelegateSubgroup=), divides that one.
+                if _is_delegated(group.parent):
                     found.append((group.parent, _V2))
     return found
+
+
+def _is_delegated(group: Path) -> bool:
+    """Whether systemd has given it to the service that runs in it, to do with as it likes."""
+    try:
+        return os.getxattr(group, "user.delegate") == b"1"
+    except OSError:
+        return False
 
 
 def _own_groups() -> list[tuple[str, str, str]]:
@@ -182,19 +216,6 @@ def _delegate(group: Path) -> None:
     control = group / "cgroup.subtree_control"
     if "memory" not in control.read_text("ascii").split():
         control.write_text("+memory", encoding="ascii")
-
-
-def _holds_limits(root: Path, version: _Version) -> bool:
-    """Whether a group that is made there can be given a limit."""
-    probe = Cgroup(root / f"probe@{_this_process()}", version)
-    try:
-        probe._folder.mkdir(exist_ok=True)  # noqa: SLF001 - our own
-    except OSError:
-        return False
-    try:
-        return probe.limit(1024) and probe.limit(None)
-    finally:
-        probe.remove()
 
 
 def _sweep(root: Path) -> None:

@@ -361,6 +361,12 @@ def test_those_that_ended_without_a_word_are_interrupted() -> None:
     assert isinstance(found[4], Failed)
 
 
+def test_one_that_was_handed_back_had_not_begun() -> None:
+    tray = tray_of(job(1), job(2), job(3))
+    assert tray.answered(report(2, outcome=Outcome.RETURNED), RAN, ()).returned == [2]
+    assert ended(tray, SlotView(2, None)) == {1: "interrupted", 3: "returned"}
+
+
 def test_what_the_slot_counted_before_this_child_does_not_matter() -> None:
     tray = Tray()
     tray.begin([SlotView(20, None)])

@@ -175,6 +175,16 @@ def test_of_very_many_raw_lines_all_are_counted_and_the_beginning_and_the_end_ar
     assert kept.numbers[-3000:] == list(range(number - 2998, number + 2))
 
 
+def test_of_a_large_piece_no_more_is_told_than_is_kept() -> None:
+    log = log_of()
+    log.put_raw(RUN, "out", (b"x" * 1000 + b"\n") * 200, 1.0)
+    log.tell(10.0)
+    log.put_raw(RUN, "out", (b"y" * 1000 + b"\n") * 250, 1.0)
+    told = log.tell(20.0)
+    assert TAIL - 2000 < sum(len(event.lines) for event in told) < TAIL + 2000
+    assert told[-1].last == 450
+
+
 def test_the_end_is_kept_also_where_it_comes_drop_by_drop() -> None:
     log, kept = log_of(), Kept()
     log.put_raw(RUN, "out", (b"x" * 1000 + b"\n") * 600, 1.0)
