@@ -37,8 +37,8 @@ _MOST: Final = TAIL // _LINE_BYTES
 _CHUNK: Final = 32 * 1024
 """Bytes of the tail that are told, and later forgotten, at a time."""
 _TELL_EVERY: Final = 1.0
-_FIELDS: Final = frozenset({*range(0x80, 0x90), 0xC0, 0xDE, 0xDF})
-"""With what MessagePack begins a map, or nil."""
+_MAPS: Final = frozenset({*range(0x80, 0x90), 0xDE, 0xDF})
+"""With what MessagePack begins a map."""
 _NIL: Final = b"\xc0"
 
 RawStream: TypeAlias = Literal["out", "err"]
@@ -67,10 +67,6 @@ class _Line(NamedTuple):
     text: str
     fields: msgspec.Raw | None = None
 
-    @property
-    def size(self) -> int:
-        return _LINE_BYTES + len(self.text) + (0 if self.fields is None else len(bytes(self.fields)))
-
 
 class _Block(NamedTuple):
     """Raw lines in a row."""
@@ -81,10 +77,6 @@ class _Block(NamedTuple):
     stream: RawStream
     content: bytes
     lines: int
-
-    @property
-    def size(self) -> int:
-        return len(self.content) + _LINE_BYTES * self.lines
 
     def last_lines(self) -> list[_Line]:
         """As many of the last ones as can be told."""
@@ -112,16 +104,15 @@ class _Run:
         """The child's own number of the last record."""
         self.room = HEAD
         self.head: list[_Line] = []
-        self.tail: deque[_Line | _Block] = deque()
-        """Both are still to be told."""
+        self.tail: deque[tuple[int, _Line | _Block]] = deque()
+        """Both are still to be told; what is in the tail stands behind its size."""
         self.size = 0
         """Bytes of the tail."""
         self.told: deque[_Chunk] = deque()
         """Of the tail, in so far as it is not forgotten."""
         self.told_at = 0.0
 
-    def add(self, line: _Line) -> None:
-        size = line.size
+    def add(self, line: _Line, size: int) -> None:
         if size <= self.room:
             self.room -= size
             self.head.append(line)
@@ -134,18 +125,19 @@ class _Run:
         while self.room and at < len(block):
             end = block.index(b"\n", at) + 1
             self.number += 1
-            self.add(_Line(self.number, now, stream, _LEVELS[stream], text_of(block[at:end])))
+            line = _Line(self.number, now, stream, _LEVELS[stream], text_of(block[at:end]))
+            self.add(line, _LINE_BYTES + end - at)
             at = end
         count = block.count(b"\n", at)
         if count:
             rest = _Block(self.number + 1, now, stream, block[at:], count)
             self.number += count
-            self._add_to_tail(rest, rest.size)
+            self._add_to_tail(rest, len(rest.content) + _LINE_BYTES * count)
 
     def _add_to_tail(self, lines: _Line | _Block, size: int) -> None:
-        self.tail.append(lines)
+        self.tail.append((size, lines))
         self.size += size
-        while self.size - (first := self.tail[0].size) >= TAIL:
+        while self.size - (first := self.tail[0][0]) >= TAIL:
             self.tail.popleft()
             self.size -= first
 
@@ -153,11 +145,11 @@ class _Run:
         """The last `TAIL` bytes of the tail, some lines at a time; the tail is empty then."""
         lines: list[_Line] = []
         while self.tail:
-            last = self.tail.pop()
+            _, last = self.tail.pop()
             lines += (last,) if isinstance(last, _Line) else reversed(last.last_lines())
         self.size = size = 0
         for count, line in enumerate(lines):
-            size += line.size
+            size += _size_of(line)
             if size > TAIL and count:
                 del lines[count:]
                 break
@@ -168,9 +160,9 @@ class _Run:
         """Some of these, which are in reverse order."""
         chunk: list[_Line] = []
         size = 0
-        while lines and (not chunk or size + lines[-1].size <= _CHUNK):
+        while lines and (not chunk or size + _size_of(lines[-1]) <= _CHUNK):
             chunk.append(lines.pop())
-            size += chunk[-1].size
+            size += _size_of(chunk[-1])
         self.told.append(_Chunk(chunk[0].number, chunk[-1].number, size))
         return chunk
 
@@ -205,9 +197,9 @@ class TaskLog:
             if run is not None:
                 run.number += max(1, record.number - run.heard)
                 run.heard = max(run.heard, record.number)
-                is_map = bytes(record.fields)[0] in _FIELDS
-                fields = record.fields if is_map and bytes(record.fields) != _NIL else None
-                run.add(_Line(run.number, record.time, record.stream, record.level, record.text, fields))
+                fields = _map_of(record.fields)
+                line = _Line(run.number, record.time, record.stream, record.level, record.text, fields)
+                run.add(line, len(content))  # which is about what is told of it
 
     def put_raw(self, owner: tuple[int, int], stream: RawStream, block: bytes, now: float) -> None:
         """Take in a block of whole lines out of a pipe; they belong to the run `owner`, a lease and a seq."""
@@ -257,6 +249,16 @@ class TaskLog:
         first, last = lines[0].number, lines[-1].number
         packed = _encode(lines)
         return Logged(session=self._session, lease=lease, seq=seq, first=first, last=last, lines=packed, forget=forget)
+
+
+def _size_of(line: _Line) -> int:
+    return _LINE_BYTES + len(line.text) + (0 if line.fields is None else len(bytes(line.fields)))
+
+
+def _map_of(fields: msgspec.Raw) -> msgspec.Raw | None:
+    """Fields, if they are a map."""
+    content = bytes(fields)
+    return None if content == _NIL or content[0] not in _MAPS else fields
 
 
 _decode: Final = msgspec.msgpack.Decoder(_Record).decode
