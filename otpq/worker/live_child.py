@@ -99,13 +99,20 @@ class LiveChild:
         """Its first cell."""
         self._tray = tray
         self._listener: threading.Thread | None = None
+        # Before it writes there, and before it is there: a worker that was ended meanwhile has no blackboard any more, and an
+        # error here leaves no child behind.
+        tray.begin(self.views())
         self.link = ChildLink.start(client, settings, board, self._first, log=None)
-        log = TaskLog(config.session, tray.is_open)
-        assert self.link.pipes is not None  # noqa: S101 - we asked for them
-        self._output = ChildOutput(self.link.pipes, self.link.ring, log, settings.label)
-        self.memory = ChildMemory.of(self.link.pid, f"{config.incarnation}.{config.name}.{slot}")
-        self.silence = Silence(self.link.pid, config.silence)
-        tray.begin(self.views())  # its first packet is still to be sent
+        try:
+            log = TaskLog(config.session, tray.is_open)
+            assert self.link.pipes is not None  # noqa: S101 - we asked for them
+            self._output = ChildOutput(self.link.pipes, self.link.ring, log, settings.label)
+            self.memory = ChildMemory.of(self.link.pid, f"{config.incarnation}.{config.name}.{slot}")
+            self.silence = Silence(self.link.pid, config.silence)
+        except BaseException:
+            self.link.kill()
+            self.link.close()
+            raise
 
     def listen(self, worker: Pid) -> None:
         """Have what it says sent to `worker`, as `Said` and at last `Ended`."""

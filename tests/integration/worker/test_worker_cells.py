@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import os
 import time
 from typing import TYPE_CHECKING, Any
@@ -11,9 +12,22 @@ import msgpack
 import pytest
 
 from otpq.core.events import Cancelled, Cancelling, Checkpointed, Failed, HandedOver, Logged, Progressed, Succeeded
-from otpq.otp import attach, cast
-from otpq.worker.orders import Answers, CancelJob, ChildGone, Finish, KeptCheckpoint, TakeBackJobs, Work
+from otpq.otp import Kill, attach, cast, exit
+from otpq.worker.descendants import marked
+from otpq.worker.orders import (
+    Answers,
+    CancelJob,
+    ChildGone,
+    Finish,
+    KeptCheckpoint,
+    TakeBackJobs,
+    Welcome,
+    Work,
+    WorkerUp,
+)
 from otpq.worker.pool_config import PoolConfig
+from otpq.worker.spawn import MARK
+from otpq.worker.worker import Worker
 from tests.integration.worker import fake_child
 from tests.integration.worker.pool_stage import error_of
 from tests.integration.worker.rounds import eventually, is_running
@@ -204,6 +218,22 @@ def test_a_child_that_has_grown_is_replaced_when_its_batch_is_over(start: Callab
     assert isinstance(bench.answers(swell)[swell], Succeeded)
     assert "MiB of memory" in bench.hear(ChildGone).error
     bench.ready()
+
+
+def test_a_worker_that_is_ended_as_it_starts_the_next_child_leaves_none(start: Callable[..., Bench]) -> None:
+    bench = start()
+    for _ in range(10):
+        bench.give(1, ("die",))
+        bench.hear(ChildGone)
+        exit(bench.worker, Kill())
+        bench.worker = Worker.start_link(bench.config, bench.slot)
+        while not isinstance(bench.hear(WorkerUp | Answers), WorkerUp):
+            pass
+        cast(bench.worker, Welcome())
+        bench.ready()
+    exit(bench.worker, Kill())
+    eventually(lambda: not marked(f"{MARK}={bench.config.incarnation}"))
+    gc.collect()  # which tells of sockets that nobody has closed
 
 
 # --- words to the child ----------------------------------------------------------------------------------------------

@@ -35,7 +35,7 @@ class Bench:
         self.warden = Warden.start_link(config.directory, config.node, config.incarnation, name=config.warden)
         self.worker = Worker.start_link(config, slot)
 
-    def hear(self, kind: type, timeout: float = 10.0) -> Any:
+    def hear(self, kind: Any, timeout: float = 10.0) -> Any:
         """The next word of the worker, which is of this kind; what it tells of its tasks goes to `told`."""
         message = self.me.receive(timeout)
         while isinstance(message, Exit) or (isinstance(message, Cast) and isinstance(message.request, Told)):
