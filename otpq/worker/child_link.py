@@ -1,10 +1,15 @@
-"""The worker's hold on one child: start it, feed it, take back, hear from it, end it.
+"""The worker's hold on one child: start it, feed it, take back, hear from it, tell it something, end it.
 
 A plain object for one owner. It decides nothing and remembers no task: what is open, late or to blame is the worker's.
+
+The child's descriptors: 0 nothing; 1 and 2 two pipes, for what is written without asking Python; 3 the packets
+(`task_pipe.py`); 4 the stream of reports, which brings it a few words too (`packets.py`); 5 the ring with the lines of its
+tasks (`log_ring.py`).
 """
 
 from __future__ import annotations
 
+import contextlib
 import os
 import socket
 import sys
@@ -13,9 +18,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import msgspec
+
 from otpq.worker.child import BOOT
 from otpq.worker.errors import ChildRefused, WardenTimeout
-from otpq.worker.frames import FrameReader, send_frame
+from otpq.worker.frames import FrameReader, frame, send_frame
+from otpq.worker.log_ring import LogRing
+from otpq.worker.output import log_pipe
 from otpq.worker.packets import FINISH, Greeting
 from otpq.worker.reports import Ready, Refused, Report, read_report
 from otpq.worker.task_pipe import task_pipe
@@ -46,18 +55,38 @@ class ChildSettings:
     cwd: str | None = None
     nice: int = 0
     data_limit: int | None = None
+    executor: str = "process"
+    """This and the next two: as in `Greeting`."""
+    parallel: int = 1
+    script_dirs: tuple[str, ...] = ()
 
 
 class ChildLink:
     """One child. `start` it; afterwards each method returns without waiting, except those that say so."""
 
-    def __init__(self, running: Running, sender: TaskSender, duplicate: TaskReceiver, reports: socket.socket) -> None:
+    def __init__(  # noqa: PLR0917 - all that makes it up, from one caller
+        self,
+        running: Running,
+        sender: TaskSender,
+        duplicate: TaskReceiver,
+        reports: socket.socket,
+        ring: LogRing,
+        pipes: tuple[int, int] | None,
+        closing: contextlib.ExitStack,
+    ) -> None:
         """Made by `start` alone."""
         self.running = running
+        self.ring = ring
+        """The lines of its tasks."""
+        self.pipes = pipes
+        """Where to read what it writes on its descriptors 1 and 2, never waiting; None: that goes elsewhere."""
         self._sender = sender
         self._duplicate = duplicate
         self._reports = reports
         self._reader = FrameReader(reports)
+        self._closing = closing
+        self._unsaid = b""
+        """Of the words to the child, those for which there was no room."""
 
     @classmethod
     def start(
@@ -67,7 +96,7 @@ class ChildLink:
         board: Blackboard,
         slot: int,
         *,
-        log: tuple[int, int] = (1, 2),
+        log: tuple[int, int] | None = (1, 2),
         on_exit: Callable[[Exit], None] | None = None,
         timeout: float = 5.0,
     ) -> ChildLink:
@@ -77,40 +106,35 @@ class ChildLink:
             warden: Who starts it.
             settings: What it is to be.
             board: Where it notes what it runs.
-            slot: In which slot; nobody else may write there until it is gone.
-            log: The descriptors for what handlers print, standard output and error.
+            slot: In which slots, from this one on; nobody else may write there until it is gone.
+            log: What becomes its standard output and error; None: two pipes, `pipes`, which somebody must read.
             on_exit: As of `WardenClient.launch`.
             timeout: Seconds to wait for its process, not for its app.
 
         Raises:
             WardenError: As `WardenClient.launch`.
         """
-        sender, duplicate = task_pipe(portable=warden.portable)
-        reports, theirs = socket.socketpair()
-        null = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
-        program = Program(
-            (sys.executable, "-c", BOOT, _FLOOR, settings.label),
-            settings.env,
-            settings.cwd,
-            settings.nice,
-            settings.data_limit,
-        )
-        greeting = Greeting(settings.app, str(board.path), slot, list(settings.path), warden.portable)
-        try:
+        with contextlib.ExitStack() as ours, contextlib.ExitStack() as theirs:
+            sender, duplicate = task_pipe(portable=warden.portable)
+            ours.callback(sender.close)
+            ours.callback(duplicate.close)
+            reports, other = socket.socketpair()
+            ours.callback(reports.close)
+            theirs.callback(other.close)
+            ring = LogRing.create()
+            ours.callback(ring.close)
+            null = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
+            theirs.callback(os.close, null)
+            pipes, log = (None, log) if log is not None else _log_pipes(ours, theirs)
             # Into the socket before the child is there: it finds it when it looks.
-            send_frame(reports, greeting.pack())
+            send_frame(reports, _greeting(settings, board, slot, portable=warden.portable).pack())
             running = warden.launch(
-                program, (null, *log, duplicate.fileno(), theirs.fileno()), on_exit=on_exit, timeout=timeout
+                _program(settings),
+                (null, *log, duplicate.fileno(), other.fileno(), ring.descriptor),
+                on_exit=on_exit,
+                timeout=timeout,
             )
-        except BaseException:
-            sender.close()
-            duplicate.close()
-            reports.close()
-            raise
-        finally:
-            theirs.close()
-            os.close(null)
-        return cls(running, sender, duplicate, reports)
+            return cls(running, sender, duplicate, reports, ring, pipes, ours.pop_all())
 
     @property
     def pid(self) -> int:
@@ -186,6 +210,33 @@ class ChildLink:
         """Ask it to end when it has run what it was sent; False if there is no room for that word now."""
         return self._sender.send(FINISH)
 
+    def cancel(self, lease: int, seq: int) -> None:
+        """Tell it that this task is to end by itself, if it can. As soon as there is room for the word; so the next two."""
+        self._say("cancel", lease, seq)
+
+    def drain(self) -> None:
+        """Tell it that all that runs is to end soon."""
+        self._say("drain")
+
+    def kept(self, seq: int, number: int) -> None:
+        """Tell it that this checkpoint is durable."""
+        self._say("kept", seq, number)
+
+    def _say(self, *words: object) -> None:
+        self._unsaid += frame(msgspec.msgpack.encode(words))
+        self.say_rest()
+
+    def say_rest(self) -> None:
+        """Tell it what there was no room for before: a child that does not listen must hold nobody up."""
+        while self._unsaid:
+            try:
+                sent = self._reports.send(self._unsaid, socket.MSG_DONTWAIT)
+            except BlockingIOError:
+                return
+            except OSError:  # there is nobody to tell
+                sent = len(self._unsaid)
+            self._unsaid = self._unsaid[sent:]
+
     def kill(self, timeout: float | None = 5.0) -> Exit | None:
         """End it and all that it started, waiting for that; None if it is not over after `timeout` seconds.
 
@@ -194,6 +245,33 @@ class ChildLink:
         return self.running.kill(timeout)
 
     def close(self) -> None:
-        """Let go of its sockets; a child that still lives then ends."""
-        for each in (self._sender, self._duplicate, self._reports):
-            each.close()
+        """Let go of all that was shared with it; a child that still lives then ends."""
+        self._closing.close()
+
+
+def _log_pipes(ours: contextlib.ExitStack, theirs: contextlib.ExitStack) -> tuple[tuple[int, int], tuple[int, int]]:
+    """Two pipes: their reading and their writing ends."""
+    (out, out_write), (err, err_write) = log_pipe(), log_pipe()
+    for descriptor in (out, err):
+        ours.callback(os.close, descriptor)
+    for descriptor in (out_write, err_write):
+        theirs.callback(os.close, descriptor)
+    return (out, err), (out_write, err_write)
+
+
+def _greeting(settings: ChildSettings, board: Blackboard, slot: int, *, portable: bool) -> Greeting:
+    return Greeting(
+        settings.app,
+        str(board.path),
+        slot,
+        list(settings.path),
+        portable,
+        settings.executor,
+        settings.parallel,
+        list(settings.script_dirs),
+    )
+
+
+def _program(settings: ChildSettings) -> Program:
+    argv = (sys.executable, "-c", BOOT, _FLOOR, settings.label)
+    return Program(argv, settings.env, settings.cwd, settings.nice, settings.data_limit)

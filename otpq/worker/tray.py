@@ -1,27 +1,31 @@
-"""What stands in front of one child, as a value: jobs it was sent or is to be sent, and what their ends mean.
+"""What stands in front of one child, as a value: jobs it was sent or is to be sent, what it answers, when it is to be ended.
 
 Jobs wait as *chunks*, which become packets. A chunk is about a millisecond of work, by what the core knows of the handlers:
 what a child has not received can be taken back, and a packet is received whole.
 
-A child runs what it receives in its order and answers in that order, and the blackboard counts the tasks that it began. So
-when it dies it is known exactly which jobs it had begun: as many of the first unanswered ones as the count is ahead of the
-answers. The one that the blackboard names is to blame; of those before it, which ran to their end, the answers are lost:
-they are *interrupted*, and a task that ruins its child without dying in it is found out by that in the end.
+When a child dies it is known exactly which jobs it had begun, by counting. A child has one or more *cells* of the blackboard,
+one for each task that it may run at a time. Whatever it runs them in, one thread of it begins them all, in the order in which
+it received them; so what it began is always the beginning of what it received, however the ends are mixed. Each begin adds
+one to the count of some cell, so their sum is the length of that beginning, and it does not matter which cell it was. Every
+answered job had begun (one that is handed back unbegun is not counted as an answer). Taking the answered ones out of the
+sequence leaves its order as it was, hence: of the jobs that are still unanswered, in the order of receipt, exactly the first
+
+    begun = sum over the cells - answered
+
+had begun. Those of them that cells name were running, the others had run to their end and their answers are lost: they are
+*interrupted*, and a task that ruins its child without dying in it is found out by that in the end. `blame.py` has the rest.
 """
 
 from __future__ import annotations
 
-import signal
-import time
 from collections import deque
-from dataclasses import dataclass, field
-from enum import Enum
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 import msgspec
 
-from otpq.core.events import Cancelled, Discarded, Failed, Result, RetryLater, Snoozed, Succeeded
+from otpq.core.events import Cancelled, Discarded, Failed, HandedOver, Result, RetryLater, Snoozed, Succeeded
 from otpq.task import Reason
+from otpq.worker.blame import Answered, Cause, Death, Verdict, blame, pack_failure
 from otpq.worker.packets import Outcome, unpack_packet
 
 if TYPE_CHECKING:
@@ -32,41 +36,19 @@ if TYPE_CHECKING:
     from otpq.worker.reports import Result as ChildResult
     from otpq.worker.reports import Results
 
-__all__ = ["Answered", "Cause", "Tray", "Verdict", "describe_exit", "pack_failure"]
+__all__ = ["Tray"]
 
 _CHUNK_BYTES: Final = 64 * 1024
 """A chunk is closed when it is this long, so that it travels in the socket itself."""
 
 _pack: Final = msgspec.msgpack.Encoder().encode
 
-_DEFAULT_LOOK: Final = 0.5
+_DEFAULT_LOOK: Final = 0.1
+"""Seconds between looks at a child that has jobs: as late as its log is told."""
 _MEMORY_LOOK: Final = 0.2
 """As a timeout: a task whose memory is limited is looked at each 50 ms. A program can take hundreds of MiB in that time."""
 _CLOSE_LOOK: Final = 0.02
 """Seconds between looks at a child: a quarter of the shortest timeout, within these bounds."""
-
-
-class Cause(Enum):
-    """Why a worker ends its child."""
-
-    TIMEOUT = "timeout"
-    MEMORY = "memory"
-    CANCELLED = "cancelled"
-    DROPPED = "dropped"
-    """The lease is no longer ours."""
-    STUCK = "stuck"
-    """It was stopped, or takes no packets."""
-    DRAINED = "drained"
-    WARDEN_LOST = "warden lost"
-    """All children of the node ended with their warden, and what a task may have had to do with it nobody knows."""
-
-
-class Verdict(NamedTuple):
-    """That a child is to be ended, why, and because of which job (None: of none)."""
-
-    cause: Cause
-    seq: int | None = None
-    detail: str = ""
 
 
 class _Doom(NamedTuple):
@@ -79,31 +61,8 @@ class _Doom(NamedTuple):
 class _Chunk(NamedTuple):
     lease: int
     jobs: list[Job]
-
-
-class _Death(NamedTuple):
-    """The end of a child, in so far as its jobs care."""
-
-    verdict: Verdict | None
-    words: str
-    ran: bytes
-
-
-@dataclass(slots=True)
-class Answered:
-    """What became of jobs of one lease."""
-
-    results: list[Result] = field(default_factory=list)
-    returned: list[int] = field(default_factory=list)
-    interrupted: list[int] = field(default_factory=list)
-    failed: int = 0
-
-    def fail(self, job: Job, running: Entry, death: _Death, reason: Reason, types: tuple[str, ...]) -> None:
-        """Charge a job for the end of its child."""
-        words = death.words if death.verdict is None else death.verdict.detail
-        error = pack_failure(types[0], words)
-        self.failed += 1
-        self.results.append(Failed(job.seq, reason.value, error, running.started, _end_of(running), death.ran, types))
+    is_alone: bool = False
+    """Whether nothing else may be in the child with it."""
 
 
 class Tray:
@@ -116,8 +75,12 @@ class Tray:
         """Those that are still to be sent: the end of that order."""
         self._ran = 0
         """How many tasks the child ran, by its answers and, before its time, by the blackboard."""
+        self._is_alone = False
+        """Whether what the child has, if it has anything, travels alone."""
         self._dooms: dict[int, _Doom] = {}
         self._shortest: float | None = None
+        self._has_memory = False
+        """Whether any of the jobs, or one that was here with them, has a limit of memory."""
 
     def __len__(self) -> int:
         return sum(map(len, self._leases.values()))
@@ -135,25 +98,36 @@ class Tray:
 
     # --- on their way to the child ----------------------------------------------------------------------------------
 
-    def give(self, lease: int, jobs: Sequence[Job], packet: int = 1) -> None:
-        """Put a batch behind what is there, to be sent `packet` jobs at a time, sizes permitting."""
+    def give(self, lease: int, jobs: Sequence[Job], packet: int = 1, *, alone: bool = False) -> None:
+        """Put a batch behind what is there, to be sent `packet` jobs at a time, sizes permitting.
+
+        If it is `alone`, each packet of it is sent when the child has nothing else, and nothing behind it before its answer.
+        """
         self._leases.setdefault(lease, {}).update((job.seq, job) for job in jobs)
+        self._has_memory |= any(job.memory is not None for job in jobs)
         for timeout in {job.timeout for job in jobs} | {_MEMORY_LOOK for job in jobs if job.memory is not None}:
             if timeout is not None and (self._shortest is None or timeout < self._shortest):
                 self._shortest = timeout
-        self._waiting.extend(_chunks(lease, jobs, packet))
+        self._waiting.extend(_chunks(lease, jobs, packet, is_alone=alone))
 
-    def begin(self, view: SlotView) -> None:
-        """A new child is about to write where `view` was read."""
-        self._ran = view.begun
+    def begin(self, views: Iterable[SlotView]) -> None:
+        """A new child is about to write where `views` were read."""
+        self._ran = sum(view.begun for view in views)
 
     def pump(self, send: Callable[[bytes], bool]) -> None:
         """Send what can be sent now; `send` puts a packet in front of the child, False if there is no room."""
         while self._waiting:
-            lease, jobs = self._waiting[0]
+            lease, jobs, is_alone = self._waiting[0]
+            if (is_alone or self._is_alone) and self._has_sent():
+                return
             if not send(_pack((lease, [job.item for job in jobs]))):
                 return
+            self._is_alone = is_alone
             self._waiting.popleft()
+
+    def _has_sent(self) -> bool:
+        """Whether anything was sent that is not answered for."""
+        return len(self) > sum(len(chunk.jobs) for chunk in self._waiting)
 
     def take_out(self, taken: Iterable[bytes], wanted: Callable[[int], bool]) -> dict[int, list[int]]:
         """Take out those of `wanted` that the child has not received; by lease. `pump` sends the others again.
@@ -165,7 +139,7 @@ class Tray:
         chunks = [self._chunk_of(packet) for packet in taken]
         found: dict[int, list[int]] = {}
         left: deque[_Chunk] = deque()
-        for lease, jobs in (*chunks, *self._waiting):
+        for lease, jobs, is_alone in (*chunks, *self._waiting):
             out = [job.seq for job in jobs if wanted(job.seq)]
             if out:
                 found.setdefault(lease, []).extend(out)
@@ -173,19 +147,27 @@ class Tray:
             here = self._leases.get(lease, {})
             rest = [job for job in jobs if job.seq in here]
             if rest:
-                left.append(_Chunk(lease, rest))
+                left.append(_Chunk(lease, rest, is_alone))
         self._waiting = left
         return found
 
     def _chunk_of(self, packet: bytes) -> _Chunk:
         lease, items = unpack_packet(packet)
         jobs = self._leases.get(lease, {})
-        return _Chunk(lease, [jobs[item.seq] for item in items if item.seq in jobs])
+        return _Chunk(lease, [jobs[item.seq] for item in items if item.seq in jobs], self._is_alone)
 
     # --- its answers ------------------------------------------------------------------------------------------------
 
-    def answered(self, report: Results, ran: bytes, handlers: Sequence[str]) -> Answered:
-        """What a child's frame says, as the core's results. Tasks that are not in front of it are passed over."""
+    def answered(self, report: Results, ran: bytes, handlers: Sequence[str], *, is_oom: bool = False) -> Answered:
+        """What a child's frame says, as the core's results. Tasks that are not in front of it are passed over.
+
+        Args:
+            report: The frame.
+            ran: For the results.
+            handlers: What the child's app knows.
+            is_oom: Whether the kernel killed something of the child for want of memory: failures of jobs that have a limit
+                come from that.
+        """
         jobs = self._leases.get(report.lease, {})
         results, ok = report.results, Outcome.SUCCEEDED
         self._ran += len(results)
@@ -194,31 +176,12 @@ class Tray:
         else:
             answer = Answered()
             for result in results:
-                self._note(answer, result, ran, handlers, jobs.get(result.seq))
+                self._ran -= result.outcome is Outcome.RETURNED  # it had not begun
+                job = jobs.get(result.seq)
+                if job is not None:
+                    _note(answer, result, ran, handlers, job, is_oom=is_oom)
         self._forget(report.lease, [result.seq for result in results])
         return answer
-
-    def _note(
-        self, answer: Answered, result: ChildResult, ran: bytes, handlers: Sequence[str], job: Job | None
-    ) -> None:
-        seq, outcome, value = result.seq, result.outcome, result.value
-        if outcome is Outcome.RETURNED:
-            self._ran -= 1
-        if job is None:
-            return
-        if outcome is Outcome.SUCCEEDED:
-            answer.results.append(Succeeded(seq, value, result.started, result.finished, ran))
-        elif outcome is Outcome.RETURNED:
-            answer.returned.append(seq)
-        elif outcome in _ON_PURPOSE:
-            answer.failed += outcome is not Outcome.SNOOZED and outcome is not Outcome.CANCELLED
-            answer.results.append(_ON_PURPOSE[outcome](result, ran))
-        else:
-            if outcome is Outcome.NO_HANDLER:
-                value = _no_handler(job.name, handlers)  # the child's word, made clearer
-            answer.failed += 1
-            reason = Reason.ERROR.value
-            answer.results.append(Failed(seq, reason, value, result.started, result.finished, ran, types=_types(value)))
 
     def _forget(self, lease: int, seqs: Iterable[int]) -> None:
         """Be done with these; those that are not here are passed over."""
@@ -233,6 +196,7 @@ class Tray:
             del self._leases[lease]
             if not self._leases:
                 self._shortest = None
+                self._has_memory = False
 
     # --- limits -----------------------------------------------------------------------------------------------------
 
@@ -251,89 +215,114 @@ class Tray:
         quarter = _DEFAULT_LOOK if self._shortest is None else self._shortest / 4
         return min(_DEFAULT_LOOK, max(_CLOSE_LOOK, quarter))
 
-    def judge(self, running: Entry | None, now_ns: int, resident: Callable[[], float]) -> Verdict | None:
-        """Whether what runs has to be ended, and why; `resident` tells the MiB that the child has, where a job has a limit."""
-        job = None if running is None else self._leases.get(running.lease, {}).get(running.seq)
-        if running is None or job is None:
-            return None
-        doom = self._dooms.get(running.seq)
-        if doom is not None and doom.at_ns <= now_ns:
-            return Verdict(doom.cause, running.seq)
-        timeout = job.timeout
-        if timeout is not None and now_ns - running.since_ns > timeout * 1e9:
-            return Verdict(Cause.TIMEOUT, running.seq, f"it ran for more than {timeout:g} s")
-        if job.memory is not None and (has := resident()) > job.memory:
-            return Verdict(
-                Cause.MEMORY, running.seq, f"its child had {has:.0f} MiB of memory, {job.memory:g} are allowed"
-            )
+    def judge(self, running: Sequence[Entry], now_ns: int, resident: Callable[[float], float]) -> Verdict | None:
+        """Whether the child is to be ended, and why.
+
+        Args:
+            running: What its cells name.
+            now_ns: Of `boottime_ns`.
+            resident: Tells the MiB that the child has, all that it started included, if they are more than those given to it.
+        """
+        found = [(entry, job) for entry in running if (job := self._job(entry.lease, entry.seq)) is not None]
+        for entry, job in found:
+            doom = self._dooms.get(job.seq)
+            if doom is not None and doom.at_ns <= now_ns:
+                return Verdict(doom.cause, job.seq)
+            timeout = job.timeout
+            if timeout is not None and now_ns - entry.since_ns > timeout * 1e9:
+                return Verdict(Cause.TIMEOUT, job.seq, f"it ran for more than {timeout:g} s")
+        # What one of several takes cannot be told from what the others take: they have their limits together, or none.
+        limits = [job.memory for _, job in found if job.memory is not None]
+        if limits and len(limits) == len(running) and (has := resident(sum(limits))) > sum(limits):
+            return _too_much(found[0][1].seq if len(found) == 1 else None, has, limits)
         return None
+
+    def _job(self, lease: int, seq: int) -> Job | None:
+        return self._leases.get(lease, {}).get(seq)
+
+    def is_open(self, lease: int, seq: int) -> bool:
+        """Whether this job is in front of the child under this lease."""
+        return seq in self._leases.get(lease, ())
+
+    def has_lease(self, lease: int) -> bool:
+        """Whether any job of it is in front of the child."""
+        return lease in self._leases
+
+    def allowance(self, parallel: int) -> float | None:
+        """The MiB that the child may need for any `parallel` of its jobs; None if one of them has no limit, or there is none.
+
+        For a wall that stands while they come and go: what is right for each of them is for `judge`.
+        """
+        if not self._has_memory:
+            return None
+        limits = [job.memory for jobs in self._leases.values() for job in jobs.values()]
+        known = sorted((limit for limit in limits if limit is not None), reverse=True)
+        return sum(known[:parallel]) if known and len(known) == len(limits) else None
 
     # --- its end ----------------------------------------------------------------------------------------------------
 
-    def ended(self, view: SlotView, verdict: Verdict | None, words: str, ran: bytes) -> dict[int, Answered]:
+    def ended(self, views: Sequence[SlotView], verdict: Verdict | None, words: str, ran: bytes) -> dict[int, Answered]:
         """Answer for all that is left when the child is gone; by lease.
 
         Args:
-            view: What its blackboard says.
+            views: What its cells say.
             verdict: Why the worker ended it; None: it ended by itself.
             words: How it ended.
             ran: For the result.
         """
-        answers: dict[int, Answered] = {}
-        death = _Death(verdict, words, ran)
-        running = view.running
         held = [(lease, job) for lease, jobs in self._leases.items() for job in jobs.values()]
-        begun = max(0, view.begun - self._ran)
-        for place, (lease, job) in enumerate(held):
-            seq, answer = job.seq, answers.setdefault(lease, Answered())
-            if running is not None and (running.seq, running.lease) == (seq, lease):
-                self._blame(answer, job, running, death)
-            elif place < begun:
-                answer.interrupted.append(seq)
-            else:
-                answer.returned.append(seq)
+        begun = max(0, sum(view.begun for view in views) - self._ran)
+        running = [view.running for view in views if view.running is not None]
+        answers = blame(held, begun, running, Death(verdict, words, ran))
         self._leases.clear()
         self._waiting.clear()
         self._dooms.clear()
+        self._is_alone = self._has_memory = False
         self._shortest = None
         return answers
 
-    def _blame(self, answer: Answered, job: Job, running: Entry, death: _Death) -> None:
-        """Answer for the job that was running when the child ended."""
-        verdict = death.verdict
-        if verdict is None or verdict.cause is Cause.STUCK:
-            answer.fail(job, running, death, Reason.CRASHED, ("Crashed",))
-        elif verdict.cause is Cause.WARDEN_LOST:
-            answer.interrupted.append(job.seq)
-        elif verdict.seq == job.seq and verdict.cause is Cause.TIMEOUT:
-            answer.fail(job, running, death, Reason.TIMEOUT, ("TimeoutError", "OSError", "Exception"))
-        elif verdict.seq == job.seq and verdict.cause is Cause.MEMORY:
-            answer.fail(job, running, death, Reason.MEMORY, ("MemoryError", "Exception"))
-        elif verdict.seq == job.seq and verdict.cause is Cause.CANCELLED:
-            answer.results.append(Cancelled(job.seq, running.started, _end_of(running), death.ran))
-        elif not job.at_most_once:
-            answer.returned.append(job.seq)  # ended for no fault of its own
-        elif verdict.cause is Cause.DRAINED:
-            # It has begun, so nobody may run it again; and after a drain there is no pool that could let the lease vanish.
-            error = pack_failure("Interrupted", "the node was stopped; at most once, so it does not run again")
-            answer.failed += 1
-            answer.results.append(Discarded(job.seq, error, running.started, _end_of(running), death.ran))
-        else:
-            answer.interrupted.append(job.seq)
+
+def _too_much(seq: int | None, has: float, limits: Sequence[float]) -> Verdict:
+    whose = "" if seq is not None else f" to its {len(limits)} tasks together"
+    return Verdict(Cause.MEMORY, seq, f"its child had {has:.0f} MiB of memory, {sum(limits):g} are allowed{whose}")
 
 
-def _chunks(lease: int, jobs: Sequence[Job], packet: int) -> Iterable[_Chunk]:
+def _chunks(lease: int, jobs: Sequence[Job], packet: int, *, is_alone: bool) -> Iterable[_Chunk]:
     chunk: list[Job] = []
     size = 0
     for job in jobs:
         if chunk and (len(chunk) >= packet or size + job.size > _CHUNK_BYTES):
-            yield _Chunk(lease, chunk)
+            yield _Chunk(lease, chunk, is_alone)
             chunk, size = [], 0
         chunk.append(job)
         size += job.size
     if chunk:
-        yield _Chunk(lease, chunk)
+        yield _Chunk(lease, chunk, is_alone)
 
+
+def _note(
+    answer: Answered, result: ChildResult, ran: bytes, handlers: Sequence[str], job: Job, *, is_oom: bool
+) -> None:
+    """Add one result of any kind."""
+    seq, outcome, value = result.seq, result.outcome, result.value
+    if outcome is Outcome.SUCCEEDED:
+        answer.results.append(Succeeded(seq, value, result.started, result.finished, ran))
+    elif outcome is Outcome.RETURNED:
+        answer.returned.append(seq)
+    elif outcome in _ON_PURPOSE:
+        answer.failed += outcome not in _NO_FAILURES
+        answer.results.append(_ON_PURPOSE[outcome](result, ran))
+    else:
+        if outcome is Outcome.NO_HANDLER:
+            value = _no_handler(job.name, handlers)  # the child's word, made clearer
+        answer.failed += 1
+        reason = Reason.MEMORY if is_oom and job.memory is not None else Reason.ERROR
+        answer.results.append(
+            Failed(seq, reason.value, value, result.started, result.finished, ran, types=_types(value))
+        )
+
+
+_NO_FAILURES: Final = frozenset({Outcome.SNOOZED, Outcome.CANCELLED, Outcome.HANDED_OVER})
 
 _ON_PURPOSE: Final[dict[Outcome, Callable[[ChildResult, bytes], Result]]] = {
     Outcome.LATER: lambda it, ran: RetryLater(it.seq, it.delay, it.value, it.started, it.finished, ran),
@@ -341,13 +330,13 @@ _ON_PURPOSE: Final[dict[Outcome, Callable[[ChildResult, bytes], Result]]] = {
     Outcome.TIMED_OUT: lambda it, ran: Failed(
         it.seq, Reason.TIMEOUT.value, it.value, it.started, it.finished, ran, types=_types(it.value)
     ),
+    Outcome.OUT_OF_MEMORY: lambda it, ran: Failed(
+        it.seq, Reason.MEMORY.value, it.value, it.started, it.finished, ran, types=_types(it.value)
+    ),
     Outcome.CANCELLED: lambda it, ran: Cancelled(it.seq, it.started, it.finished, ran),
+    Outcome.HANDED_OVER: lambda it, ran: HandedOver(it.seq, it.started, it.finished, ran),
     Outcome.DISCARDED: lambda it, ran: Discarded(it.seq, it.value, it.started, it.finished, ran),
 }
-
-
-def _end_of(running: Entry) -> float:
-    return max(running.started, time.time())
 
 
 def _types(error: bytes) -> tuple[str, ...]:
@@ -357,19 +346,3 @@ def _types(error: bytes) -> tuple[str, ...]:
 
 def _no_handler(name: str, handlers: Sequence[str]) -> bytes:
     return pack_failure("NoHandler", f"no handler named {name!r}; known: {', '.join(handlers) or 'none'}")
-
-
-def pack_failure(type_name: str, message: str) -> bytes:
-    """An error that no child could pack."""
-    return msgspec.msgpack.encode([type_name, message, "", [type_name]])
-
-
-def describe_exit(pid: int, code: int) -> str:
-    """How a child ended, in words."""
-    if code >= 0:
-        return f"the child (pid {pid}) ended with exit code {code}"
-    try:
-        name = signal.Signals(-code).name
-    except ValueError:
-        name = f"signal {-code}"
-    return f"the child (pid {pid}) was killed by {name}"

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import itertools
 import os
 import signal
 import time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import msgpack
 import pytest
 
 from otpq.core.events import Cancelled, Cancelling, Failed, Succeeded
-from otpq.otp import Attached, CallFailed, Cast, Exit, Kill, Pid, Supervisor, attach, cast, exit, send, stop
+from otpq.otp import Attached, CallFailed, Kill, Pid, Supervisor, attach, cast, exit, send, stop
 from otpq.worker import tombstone
-from otpq.worker.blackboard import Blackboard
 from otpq.worker.deadline import boottime_ns
 from otpq.worker.kernel import is_portable
 from otpq.worker.orders import (
@@ -25,78 +23,23 @@ from otpq.worker.orders import (
     DropJobs,
     End,
     Finish,
-    Job,
     TakeBackJobs,
     Welcome,
     Work,
     WorkerUp,
 )
-from otpq.worker.packets import Item
 from otpq.worker.pool_config import PoolConfig
 from otpq.worker.warden_server import Warden
 from otpq.worker.worker import Worker
 from tests.integration.worker.pool_stage import APP, error_of
 from tests.integration.worker.rounds import eventually, is_running
+from tests.integration.worker.worker_bench import Bench
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
     from otpq.worker.warden_client import WardenClient
-
-
-class Bench:
-    """The pool's side of one worker."""
-
-    def __init__(self, me: Attached, config: PoolConfig) -> None:
-        self.me = me
-        self.config = config
-        self.seqs = itertools.count(1)
-        self.board = Blackboard.create(config.blackboard, 1)
-        me.registry.register(config.pool, me.pid)
-        self.warden = Warden.start_link(config.directory, config.node, config.incarnation, name=config.warden)
-        self.worker = Worker.start_link(config, 0)
-
-    def hear(self, kind: type, timeout: float = 10.0) -> Any:
-        """The next word of the worker, which is of this kind."""
-        message = self.me.receive(timeout)
-        while isinstance(message, Exit):
-            message = self.me.receive(timeout)
-        assert isinstance(message, Cast)
-        assert isinstance(message.request, kind), message
-        return message.request
-
-    def answers(self, *seqs: int) -> dict[int, Any]:
-        """What each of these was answered with: its result, or a word."""
-        found: dict[int, Any] = {}
-        while set(found) != set(seqs):
-            answer = self.hear(Answers)
-            found.update((each.seq, each) for each in answer.results)
-            found.update(dict.fromkeys(answer.returned, "returned"))
-            found.update(dict.fromkeys(answer.interrupted, "interrupted"))
-        return found
-
-    def start(self) -> int:
-        """Have the child started; its pid."""
-        assert self.hear(WorkerUp) == WorkerUp(0, self.worker)
-        cast(self.worker, Welcome())
-        return self.ready()
-
-    def ready(self) -> int:
-        return int(self.hear(ChildReady).child)
-
-    def give(self, lease: int, *calls: tuple[Any, ...], timeout: float | None = 300.0) -> list[int]:
-        jobs = [self.job(name, args, timeout) for name, *args in calls]
-        cast(self.worker, Work(lease, jobs))
-        return [job.seq for job in jobs]
-
-    def job(self, name: str, args: list[Any], timeout: float | None) -> Job:
-        seq = next(self.seqs)
-        item = Item(seq, bytes(16), name, 1, b"", msgpack.packb([args, {}]))
-        return Job(seq, name, timeout, at_most_once=False, item=item, size=100)
-
-    def until_running(self, seq: int) -> None:
-        eventually(lambda: (entry := self.board.read(0).running) is not None and entry.seq == seq)
 
 
 @pytest.fixture
@@ -113,9 +56,7 @@ def bench(config: PoolConfig) -> Iterator[Bench]:
     with attach(trap_exit=True) as me:
         made = Bench(me, config)
         yield made
-        exit(made.worker, Kill())
-        exit(made.warden, Kill())
-        made.board.close()
+        made.close()
 
 
 def test_no_child_is_started_before_the_welcome(bench: Bench) -> None:
