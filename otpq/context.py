@@ -53,6 +53,9 @@ class Backing(Protocol):
     def log(self, level: str, message: str, fields: dict[str, Any]) -> None:
         """Put a line into the task's log."""
 
+    def output(self, stream: str, line: str) -> None:
+        """Put a line that something else wrote for the task into its log, as of stream "out" or "err"."""
+
 
 class TaskLog:
     """A task's own log: `ctx.log.info('sent', to=address)`."""

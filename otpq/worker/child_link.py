@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 from otpq.worker.child import BOOT
 from otpq.worker.errors import ChildRefused, WardenTimeout
 from otpq.worker.frames import FrameReader, send_frame
+from otpq.worker.log_ring import LogRing
 from otpq.worker.packets import FINISH, Greeting
 from otpq.worker.reports import Ready, Refused, Report, read_report
 from otpq.worker.task_pipe import task_pipe
@@ -51,9 +52,13 @@ class ChildSettings:
 class ChildLink:
     """One child. `start` it; afterwards each method returns without waiting, except those that say so."""
 
-    def __init__(self, running: Running, sender: TaskSender, duplicate: TaskReceiver, reports: socket.socket) -> None:
+    def __init__(
+        self, running: Running, sender: TaskSender, duplicate: TaskReceiver, reports: socket.socket, ring: LogRing
+    ) -> None:
         """Made by `start` alone."""
         self.running = running
+        self.ring = ring
+        """What its tasks print."""
         self._sender = sender
         self._duplicate = duplicate
         self._reports = reports
@@ -87,6 +92,7 @@ class ChildLink:
         """
         sender, duplicate = task_pipe(portable=warden.portable)
         reports, theirs = socket.socketpair()
+        ring = LogRing.create()
         null = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
         program = Program(
             (sys.executable, "-c", BOOT, _FLOOR, settings.label),
@@ -100,17 +106,21 @@ class ChildLink:
             # Into the socket before the child is there: it finds it when it looks.
             send_frame(reports, greeting.pack())
             running = warden.launch(
-                program, (null, *log, duplicate.fileno(), theirs.fileno()), on_exit=on_exit, timeout=timeout
+                program,
+                (null, *log, duplicate.fileno(), theirs.fileno(), ring.descriptor),
+                on_exit=on_exit,
+                timeout=timeout,
             )
         except BaseException:
             sender.close()
             duplicate.close()
             reports.close()
+            ring.close()
             raise
         finally:
             theirs.close()
             os.close(null)
-        return cls(running, sender, duplicate, reports)
+        return cls(running, sender, duplicate, reports, ring)
 
     @property
     def pid(self) -> int:
@@ -195,5 +205,5 @@ class ChildLink:
 
     def close(self) -> None:
         """Let go of its sockets; a child that still lives then ends."""
-        for each in (self._sender, self._duplicate, self._reports):
+        for each in (self._sender, self._duplicate, self._reports, self.ring):
             each.close()
