@@ -35,7 +35,10 @@ if TYPE_CHECKING:
 
 APP = """
 from types import SimpleNamespace as N
-app = N(tasks={"noop": N(handler=lambda: None), "echo": N(handler=lambda value: value)})
+app = N(tasks={
+    "noop": N(handler=lambda: None, declaration=b""),
+    "echo": N(handler=lambda value: value, declaration=b""),
+})
 """
 
 Values = list[float]

@@ -22,6 +22,9 @@ reader copies the record between two looks at `turn`; if they differ, it looks a
 
 `turn` grows by two with every task. A task that travels alone has *not* begun if `turn` is what it was before it was sent:
 that is the proof that at-most-once asks for.
+
+A child that runs several tasks at a time has a slot for each. Behind them a child with an event loop has one for its pulse,
+where `turn` grows by two as often as the loop comes round to it.
 """
 
 from __future__ import annotations
@@ -188,4 +191,9 @@ class Slot:
     def end(self) -> None:
         """The handler has returned."""
         self._turn += 1
+        self._words[self._word] = self._turn
+
+    def beat(self) -> None:
+        """Give a sign of life, in a slot where no task ever runs: the pulse of an event loop."""
+        self._turn += 2
         self._words[self._word] = self._turn

@@ -1,10 +1,11 @@
 """The program of a child: reads packets of tasks, runs them, sends back what became of them.
 
-Started by the warden as `python -c BOOT FLOOR LABEL`, with these descriptors: 0 nothing, 1 and 2 the log, 3 the packets
-(`task_pipe.py`), 4 a stream that brings the greeting and takes the results (`packets.py`). It imports msgpack, the user's
-app and a few neighbours.
+Started by the warden as `python -c BOOT FLOOR LABEL`, with these descriptors: 0 nothing, 1 and 2 what C code and other programs
+print, 3 the packets (`task_pipe.py`), 4 a stream that brings the greeting and what concerns running tasks, and takes what they
+tell and the results (`packets.py`), 5 the ring for what tasks print (`log_ring.py`). It imports msgpack, the user's app and a
+few neighbours.
 
-When it ends: asked to (a packet without items, or TERM) after the task that runs, exit code 0; when the node is gone, at
+When it ends: asked to (a packet without items, or TERM) after the tasks that run, exit code 0; when the node is gone, at
 once. It need not watch the node for that while a handler runs, C code included: the warden kills it, and the kernel does
 if the warden dies. Only a portable child has a thread that watches, which C code that keeps the GIL can hold up.
 """
@@ -17,116 +18,111 @@ import select
 import signal
 import socket
 import sys
+import threading
 from pathlib import Path
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING, NoReturn, Protocol
 
 import msgpack
 
+from otpq.worker.backing import Means
 from otpq.worker.blackboard import Blackboard
-from otpq.worker.conversion import Converter
-from otpq.worker.executors.process import ProcessExecutor
+from otpq.worker.control import Control
+from otpq.worker.executors.plans import Plans
 from otpq.worker.frames import FrameReader, send_frame
-from otpq.worker.loading import load_app
+from otpq.worker.intake import Intake
+from otpq.worker.journal import Journal
+from otpq.worker.loading import load_tasks
+from otpq.worker.log_ring import LogRing
 from otpq.worker.outbox import Outbox
-from otpq.worker.packets import Greeting, unpack_packet
+from otpq.worker.packets import Greeting
+from otpq.worker.streams import replace_streams
 from otpq.worker.task_pipe import TaskReceiver
 from otpq.worker.values import pack_error
 
 if TYPE_CHECKING:
-    from types import FrameType
+    from collections.abc import Mapping
 
-    from otpq.worker.loading import AppLike
+    from otpq.worker.loading import Definition
 
-__all__ = ["BOOT", "REFUSED", "REPORTS", "TASKS", "main"]
+__all__ = ["BOOT", "LOG", "REFUSED", "REPORTS", "TASKS", "main"]
 
 BOOT = "import sys; sys.path.append(sys.argv[1]); from otpq.worker.child import main; main()"
 TASKS = 3
 REPORTS = 4
+LOG = 5
 
 REFUSED = 3
 """The exit code of a child that could not load the app."""
 
 _NODE_GONE = 4
+_BEREFT = 5
+"""Of one whose descriptors a handler has closed."""
 
 
-class Child:
-    """The loop around an executor."""
+class Executor(Protocol):
+    """One way of running tasks (`executors/`)."""
 
-    def __init__(self, executor: ProcessExecutor, tasks: TaskReceiver, outbox: Outbox) -> None:
-        self._executor = executor
-        self._tasks = tasks
-        self._outbox = outbox
-        self._poll = select.poll()
-        self._poll.register(tasks.fileno(), select.POLLIN)
-        self._alarm, self._alarm_write = os.pipe()
-        for end in (self._alarm, self._alarm_write):
-            os.set_blocking(end, False)
-        self._poll.register(self._alarm, select.POLLIN)
-        signal.signal(signal.SIGTERM, self._finish)
+    def serve(self, intake: Intake) -> None:
+        """Returns when the child was asked to finish and everything it received is answered for.
 
-    def serve(self) -> None:
-        """Returns when it was asked to finish and everything it received is answered for."""
-        while True:
-            content = self._tasks.receive()
-            if content is not None:
-                packet = unpack_packet(content)
-                if not packet.items:
-                    break
-                self._executor.run(packet)
-                continue
-            self._outbox.flush()  # nothing to do is the moment to send
-            if self._tasks.closed:
-                _end_without_node()
-            if self._executor.is_finishing:
-                break
-            self._wait()
-        self._outbox.flush()
+        Raises:
+            OSError: The node is gone (`ConnectionError`), or the descriptors that lead to it.
+        """
 
-    def _wait(self) -> None:
-        """Until a packet or a signal comes."""
-        # Again each time, since a handler's event loop may have taken the wakeup descriptor; then a last look, since a
-        # signal may have come before this line.
-        signal.set_wakeup_fd(self._alarm_write, warn_on_full_buffer=False)
-        if self._executor.is_finishing:
-            return
-        self._poll.poll()
-        with contextlib.suppress(BlockingIOError):
-            os.read(self._alarm, 512)
-
-    def _finish(self, _number: int, _frame: FrameType | None) -> None:
-        self._executor.is_finishing = True
+    def close(self) -> None:
+        """Let go of loops and threads."""
 
 
 def main() -> None:
     """Be a child until told otherwise."""
     reports = socket.socket(fileno=REPORTS)
-    tasks = TaskReceiver.of_descriptor(TASKS)
-    for descriptor in (TASKS, REPORTS):
+    receiver = TaskReceiver.of_descriptor(TASKS)
+    journal = Journal(LogRing.of_descriptor(LOG))
+    for descriptor in (TASKS, REPORTS, LOG):
         os.set_inheritable(descriptor, False)  # noqa: FBT003 - it takes no keyword; not for programs of handlers
-    greeting = _greeting(reports)
+    reader = FrameReader(reports)
+    greeting = _greeting(reader)
     _prepare(greeting)
-    app = _load(greeting, reports)
-    outbox = Outbox(reports)
-    slot = Blackboard(Path(greeting.blackboard)).slot(greeting.slot)
-    executor = ProcessExecutor(app.tasks, slot, outbox, Converter())
-    os.register_at_fork(after_in_child=lambda: _become_fork(executor))
+    replace_streams(journal)
+    tasks = _load(greeting, reports)
+    means = Means(Outbox(reports), Control(reader, REPORTS, _end_without_node), journal)
+    executor = _executor(greeting, tasks, means)
+    intake = Intake(receiver, means)
+    os.register_at_fork(after_in_child=lambda: _become_fork(means))
     if greeting.portable:
         _watch_node(reports)
-    child = Child(executor, tasks, outbox)
     try:
-        send_frame(reports, msgpack.packb(["ready", os.getpid(), _declared(app)]))
-        child.serve()
+        send_frame(reports, msgpack.packb(["ready", os.getpid(), _declared(tasks)]))
+        executor.serve(intake)
     except ConnectionError:
         _end_without_node()
+    except OSError as error:
+        _end_bereft(error)
     executor.close()
+    _leave()
 
 
-def _declared(app: AppLike) -> dict[str, bytes]:
-    return {name: definition.declaration for name, definition in sorted(app.tasks.items())}
+def _executor(greeting: Greeting, tasks: Mapping[str, Definition], means: Means) -> Executor:
+    board, plans = Blackboard(Path(greeting.blackboard)), Plans(tasks)
+    slots = [board.slot(greeting.slot + each) for each in range(greeting.parallel)]
+    if greeting.executor == "thread":
+        from otpq.worker.executors.thread import ThreadExecutor
+
+        return ThreadExecutor(plans, slots, means)
+    if greeting.executor == "async":
+        from otpq.worker.executors.event_loop import AsyncExecutor
+
+        return AsyncExecutor(plans, slots, board.slot(greeting.slot + greeting.parallel), means)
+    from otpq.worker.executors.process import ProcessExecutor
+
+    return ProcessExecutor(plans, slots[0], means)
 
 
-def _greeting(reports: socket.socket) -> Greeting:
-    reader = FrameReader(reports)
+def _declared(tasks: Mapping[str, Definition]) -> dict[str, bytes]:
+    return {name: definition.declaration for name, definition in sorted(tasks.items())}
+
+
+def _greeting(reader: FrameReader) -> Greeting:
     while True:
         for content in reader.receive():
             return Greeting.unpack(content)
@@ -141,34 +137,29 @@ def _prepare(greeting: Greeting) -> None:
     sys.path[:] = greeting.path
     sys.argv[:] = sys.argv[2:] or ["otpq-child"]
     faulthandler.enable()  # a crash in C code leaves its Python traceback in the log
-    for stream in (sys.stdout, sys.stderr):
-        # A line that was printed is in the log even if the next one kills the child.
-        stream.reconfigure(line_buffering=True, errors="backslashreplace")  # type: ignore[union-attr]
 
 
-def _load(greeting: Greeting, reports: socket.socket) -> AppLike:
+def _load(greeting: Greeting, reports: socket.socket) -> Mapping[str, Definition]:
     try:
-        return load_app(greeting.app)
+        return load_tasks(greeting.app, greeting.script_dirs)
     except BaseException as error:  # noqa: BLE001 - a module may do anything when imported, sys.exit included
         with contextlib.suppress(OSError):
             send_frame(reports, msgpack.packb(["refused", pack_error(error)]))
         os._exit(REFUSED)
 
 
-def _become_fork(executor: ProcessExecutor) -> None:
+def _become_fork(means: Means) -> None:
     """In a process that a handler forked: it is not the child, and must neither take tasks nor answer for them.
 
     Closing also lets the worker see the child's end though the fork lives on.
     """
-    executor.is_forked = True
+    means.is_forked = True
     for descriptor in (TASKS, REPORTS):
         with contextlib.suppress(OSError):
             os.close(descriptor)
 
 
 def _watch_node(reports: socket.socket) -> None:
-    import threading
-
     def watch() -> None:
         poll = select.poll()
         poll.register(reports.fileno(), 0)  # only the hang-up
@@ -176,6 +167,28 @@ def _watch_node(reports: socket.socket) -> None:
         _end_without_node()
 
     threading.Thread(target=watch, name="otpq-node-watch", daemon=True).start()
+
+
+def _end_bereft(error: OSError) -> NoReturn:
+    """No more can be said but by the exit code, and by the blackboard."""
+    with contextlib.suppress(OSError):
+        os.write(2, f"otpq: a handler has closed the descriptors that lead to the node: {error}\n".encode())
+    os._exit(_BEREFT)
+
+
+def _leave() -> None:
+    """Return if the interpreter can end by itself; threads that handlers left behind must not keep it from that.
+
+    Daemons too: it would wait for those of a ThreadPoolExecutor, whatever they are.
+    """
+    if threading.active_count() == 1:
+        return
+    import atexit
+
+    atexit._run_exitfuncs()  # noqa: SLF001 - what the interpreter would do, without waiting for those threads
+    with contextlib.suppress(OSError):
+        sys.stdout.flush()
+    os._exit(0)
 
 
 def _end_without_node() -> NoReturn:

@@ -1,19 +1,25 @@
 """Arguments as a handler's annotations ask for them: what had to travel in its plain form is here made what it was.
 
 A UUID, an Enum, a dataclass arrive as text, value and map; `msgspec.convert` turns them back. What is exactly of the annotated
-type already passes at once, so a handler of plain values imports nothing and pays a comparison a task.
+type already passes at once, so a handler of plain values imports nothing and pays a comparison a task. A context is none of the
+arguments.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final, Optional, get_type_hints
+from typing import TYPE_CHECKING, Any, Final, Optional, TypeAlias, get_type_hints
+
+from otpq.context import takes_context
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from otpq.worker.loading import Definition
 
-__all__ = ["BadArgument", "Converter"]
+__all__ = ["BadArgument", "Converter", "Fit"]
+
+Fit: TypeAlias = "Callable[[list[Any], dict[str, Any]], tuple[Sequence[Any], dict[str, Any]]]"
+"""Makes of plain arguments those that a handler's annotations ask for; raises `BadArgument` where they do not fit."""
 
 _VARARGS: Final = 0x04  # inspect.CO_VARARGS and CO_VARKEYWORDS; inspect takes a child longer to import than this file
 _VARKEYWORDS: Final = 0x08
@@ -37,11 +43,15 @@ class Converter:
         Raises:
             BadArgument: One has no form that fits its annotation.
         """
+        fit = self.of(definition)
+        return (args, kwargs) if fit is None else fit(args, kwargs)
+
+    def of(self, definition: Definition) -> Fit | None:
+        """What makes them, for one handler; None if it asks for nothing."""
         known = self._plans.get(id(definition))
         if known is None:  # with the definition itself, so that no other can get its id
             known = self._plans[id(definition)] = (definition, _plan_of(definition.handler))
-        plan = known[1]
-        return (args, kwargs) if plan is None else plan.fit(args, kwargs)
+        return None if known[1] is None else known[1].fit
 
 
 class _Plan:
@@ -94,12 +104,13 @@ def _plan_of(handler: Callable[..., Any]) -> _Plan | None:
     others = names[end + (rest is not None)] if code.co_flags & _VARKEYWORDS else None
     is_bound = getattr(function, "__self__", None) is not None
     optional = _none_by_default(function, places)
+    first = is_bound + takes_context(handler)
     wanted = {
         name: Optional[hint] if name in optional else hint  # noqa: UP045 - `x: str = None` is what many write
         for name in annotations
-        if name != "return" and (hint := _hint(function, name)) is not Any
+        if name != "return" and name not in places[:first] and (hint := _hint(function, name)) is not Any
     }
-    return _Plan(places[is_bound:], wanted, rest, others) if wanted else None
+    return _Plan(places[first:], wanted, rest, others) if wanted else None
 
 
 def _hint(function: Callable[..., Any], name: str) -> Any:

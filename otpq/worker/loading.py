@@ -1,4 +1,7 @@
-"""Find the user's app: by module, or by file where it lives in a program that was run as `__main__`."""
+"""Find what a child can run: the handlers of the user's app, and scripts.
+
+An app is found by module, or by file where it lives in a program that was run as `__main__`.
+"""
 
 from __future__ import annotations
 
@@ -6,16 +9,22 @@ import importlib
 import importlib.util
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol, cast
+from typing import TYPE_CHECKING, Any, Final, Protocol, cast
+
+import msgpack
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
     from types import ModuleType
 
-__all__ = ["MAIN_ALIAS", "AppError", "AppLike", "Definition", "load_app"]
+__all__ = ["MAIN_ALIAS", "SCRIPT_HANDLER", "AppError", "AppLike", "Definition", "load_app", "load_tasks"]
 
 MAIN_ALIAS = "__otpq_main__"
 """The name under which a program's file is loaded, so that its `if __name__ == "__main__":` stays shut."""
+
+
+SCRIPT_HANDLER: Final = "@script"
+"""As in `otpq.task`, which not every child imports."""
 
 
 class AppError(Exception):
@@ -40,6 +49,27 @@ class AppLike(Protocol):
     @property
     def tasks(self) -> Mapping[str, Definition]:
         """The definitions by name."""
+
+
+class ScriptDefinition:
+    """The handler that runs scripts. Scripts have no time limit unless one is said."""
+
+    declaration: bytes = msgpack.packb({"timeout": None})
+
+    def __init__(self, script_dirs: Sequence[str]) -> None:
+        from otpq.worker.scripts import ScriptRunner  # type: ignore[import-not-found, unused-ignore]
+
+        self.handler: Callable[..., Any] = ScriptRunner(script_dirs)
+
+
+def load_tasks(app: str, script_dirs: Sequence[str]) -> Mapping[str, Definition]:
+    """All that a child can run, by name; `app` may be empty.
+
+    Raises:
+        BaseException: As `load_app`.
+    """
+    tasks: Mapping[str, Definition] = load_app(app).tasks if app else {}
+    return {**tasks, SCRIPT_HANDLER: ScriptDefinition(script_dirs)} if script_dirs else tasks
 
 
 def load_app(reference: str) -> AppLike:

@@ -1,103 +1,190 @@
-"""Lines of a child on their way to its worker: a ring in shared memory that neither side waits for.
+"""LogRing: what a child's tasks print, in shared memory, so that it is in the node's hands whatever becomes of the child.
 
-A line that was put is in the node's hands, whatever becomes of the child. Head of the file: `written` and `oldest`, bytes since
-the beginning, 8 each; then the bytes themselves, each record behind its length. The writer moves `oldest` before it
-overwrites, and `written` by one store after the record is whole.
+A ring of bytes without a file's name. The child writes, the node reads, neither ever waits: where the reader is slow, the oldest
+records are overwritten. A child that is killed in the middle of anything leaves whole records, and so does an exception.
+
+Layout, in the machine's own byte order, since no other machine reads it: a head of 64 bytes, then the ring.
+
+    head:   magic     8
+            end       8   how many bytes were ever written: the next record begins there
+            oldest    8   where the oldest record begins that is still whole
+            (the rest is empty)
+    ring:   records, one behind the other, going on at the begin where the ring ends
+            record = size 4, check 4, so many bytes; check is the CRC-32 of the bytes, begun with the place of the record
+
+The writer first moves `oldest` past what it is about to overwrite, then writes the record, then moves `end`: each by one store
+of an aligned word. The reader copies what lies between `oldest` and `end` and looks at `oldest` again: what that has passed
+meanwhile it throws away. The check is for machines that let another core see `end` before the bytes (ARM), and for children
+that write into memory that is not theirs.
 """
 
 from __future__ import annotations
 
+import contextlib
 import mmap
 import os
-import sys
+import struct
 import threading
-from typing import Final
+import zlib
 
-__all__ = ["LogRing"]
+__all__ = ["MAX_RECORD", "SIZE", "LogRing", "LogRingError"]
 
-_HEAD: Final = 64
-_LENGTH: Final = 4
-_WRITTEN, _OLDEST = 0, 1
+SIZE = 256 * 1024
+"""Bytes of a ring: about two thousand lines, which a node that looks each tenth of a second mostly reads in time."""
+
+MAX_RECORD = 32 * 1024
+"""Bytes of a record."""
+
+_MAGIC = b"otpq-lr1"
+_HEAD_BYTES = 64
+_END, _OLDEST = 1, 2
+_RECORD_HEAD = struct.Struct("=II")
+_HEAD = _RECORD_HEAD.size
+_TRIES = 3
+
+
+class LogRingError(ValueError):
+    """The descriptor leads to no ring, or a record is too long."""
 
 
 class LogRing:
-    """One end of it; one process puts, one takes."""
+    """One ring, mapped. One process puts, one takes."""
 
-    def __init__(self, descriptor: int, size: int) -> None:
-        """Made by `create` and `of_descriptor` alone."""
+    def __init__(self, descriptor: int) -> None:
+        """Made by `create` and `of_descriptor`."""
         self.descriptor = descriptor
-        self._size = size
-        self._map = mmap.mmap(descriptor, _HEAD + size)
-        self._words = memoryview(self._map).cast("Q")
-        self._taken = self._words[_WRITTEN]
+        """Of the nameless file, for the child to inherit."""
+        size = os.fstat(descriptor).st_size
+        if size < _HEAD_BYTES + MAX_RECORD + _HEAD:
+            raise LogRingError(f"descriptor {descriptor} has {size} bytes, too few for a ring")
+        self._map = mmap.mmap(descriptor, size)
+        self._words = memoryview(self._map)[:_HEAD_BYTES].cast("Q")
+        self._ring = memoryview(self._map)[_HEAD_BYTES:]
+        self._size = size - _HEAD_BYTES
         self._lock = threading.Lock()
+        self._taken = 0
 
     @classmethod
-    def create(cls, size: int = 256 * 1024) -> LogRing:
-        """A new one, whose descriptor the child inherits."""
-        if hasattr(os, "memfd_create"):
-            descriptor = os.memfd_create("otpq-log", os.MFD_CLOEXEC)
-        else:
-            import tempfile
+    def create(cls, size: int = SIZE) -> LogRing:
+        """A new one of `size` bytes, empty.
 
-            with tempfile.TemporaryFile() as file:
-                descriptor = os.dup(file.fileno())
-        os.ftruncate(descriptor, _HEAD + size)
-        return cls(descriptor, size)
+        Raises:
+            LogRingError: It is smaller than one record may be.
+        """
+        descriptor = _nameless_file()
+        os.ftruncate(descriptor, _HEAD_BYTES + size)
+        os.pwrite(descriptor, _MAGIC, 0)
+        try:
+            return cls(descriptor)
+        except LogRingError:
+            os.close(descriptor)
+            raise
 
     @classmethod
     def of_descriptor(cls, descriptor: int) -> LogRing:
-        """The other end."""
-        return cls(descriptor, os.fstat(descriptor).st_size - _HEAD)
+        """That which was made elsewhere; its reader begins with the oldest record that is there.
+
+        Raises:
+            LogRingError: It is something else.
+        """
+        if os.pread(descriptor, len(_MAGIC), 0) != _MAGIC:
+            raise LogRingError(f"descriptor {descriptor} is no ring")
+        return cls(descriptor)
+
+    # --- the writer -------------------------------------------------------------------------------------------------
 
     def put(self, record: bytes) -> None:
-        """Add a record, over the oldest ones if need be."""
-        with self._lock:
-            written, oldest = self._words[_WRITTEN], self._words[_OLDEST]
-            end = written + _LENGTH + len(record)
-            if end - written > self._size:
-                return
-            while end - oldest > self._size:
-                oldest += _LENGTH + int.from_bytes(self._read(oldest, _LENGTH), sys.byteorder)
-            self._words[_OLDEST] = oldest
-            self._write(written, len(record).to_bytes(_LENGTH, sys.byteorder) + record)
-            self._words[_WRITTEN] = end
+        """Write a record, over the oldest where there is no room. Threads may, but no signal handler in the middle of another.
 
-    def take(self) -> list[bytes]:
-        """The records since the last call, in order; those that were overwritten are missing."""
-        written = self._words[_WRITTEN]
-        begin = max(self._taken, self._words[_OLDEST])
-        self._taken = written
-        if not 0 < written - begin <= self._size:
-            return []
-        content = self._read(begin, written - begin)
+        Raises:
+            LogRingError: It is longer than `MAX_RECORD`.
+        """
+        need = _HEAD + len(record)
+        if len(record) > MAX_RECORD:
+            raise LogRingError(f"a record of {len(record)} bytes; {MAX_RECORD} are allowed")
+        with self._lock:
+            end = self._words[_END]
+            self._make_room(end, need)
+            self._write(end, _RECORD_HEAD.pack(len(record), zlib.crc32(record, end & 0xFFFFFFFF)))
+            self._write(end + _HEAD, record)
+            self._words[_END] = end + need  # one store; a memoryview of "Q" writes the word whole (see deadline.py)
+
+    def _make_room(self, end: int, need: int) -> None:
         oldest = self._words[_OLDEST]
-        records, at = [], 0
-        while at < len(content):
-            end = at + _LENGTH + int.from_bytes(content[at : at + _LENGTH], sys.byteorder)
-            if begin + at >= oldest:
-                records.append(content[at + _LENGTH : end])
-            at = end
-        return records
+        if end + need - oldest <= self._size:
+            return
+        while end + need - oldest > self._size:
+            oldest += _HEAD + _RECORD_HEAD.unpack(self._read(oldest, _HEAD))[0]
+        self._words[_OLDEST] = oldest
+
+    def _write(self, place: int, data: bytes) -> None:
+        at = place % self._size
+        first = min(len(data), self._size - at)
+        self._ring[at : at + first] = data[:first]
+        if first < len(data):
+            self._ring[: len(data) - first] = data[first:]
+
+    def _read(self, place: int, count: int) -> bytes:
+        at = place % self._size
+        found = bytes(self._ring[at : at + count])
+        return found if len(found) == count else found + bytes(self._ring[: count - len(found)])
+
+    # --- the reader -------------------------------------------------------------------------------------------------
 
     @property
     def has_news(self) -> bool:
-        """Whether there is anything to take."""
-        return self._words[_WRITTEN] != self._taken
+        """Whether something was put since the last `take`."""
+        return self._words[_END] != self._taken
+
+    def take(self) -> list[bytes]:
+        """The records that were put since the last time, in their order; those that were overwritten are missing."""
+        for _ in range(_TRIES):
+            end, oldest = self._words[_END], self._words[_OLDEST]
+            begin = max(self._taken, oldest)
+            if not begin <= end <= begin + self._size:
+                break
+            copy = self._read(begin, end - begin)
+            found, at = _records(copy, begin, self._words[_OLDEST])
+            if found or at > self._taken:
+                self._taken = at
+            if found or at == end:
+                return found
+        # Whoever writes here writes nonsense, or so fast that nothing stays whole while it is copied.
+        self._taken = self._words[_END]
+        return []
 
     def close(self) -> None:
-        """Let go of this end."""
+        """Unmap it, and let go of the descriptor."""
         self._words.release()
+        self._ring.release()
         self._map.close()
-        os.close(self.descriptor)
+        with contextlib.suppress(OSError):
+            os.close(self.descriptor)
 
-    def _read(self, at: int, count: int) -> bytes:
-        at %= self._size
-        first = self._map[_HEAD + at : _HEAD + min(at + count, self._size)]
-        return first + self._map[_HEAD : _HEAD + count - len(first)]
 
-    def _write(self, at: int, data: bytes) -> None:
-        at %= self._size
-        fits = min(len(data), self._size - at)
-        self._map[_HEAD + at : _HEAD + at + fits] = data[:fits]
-        self._map[_HEAD : _HEAD + len(data) - fits] = data[fits:]
+def _records(copy: bytes, begin: int, oldest: int) -> tuple[list[bytes], int]:
+    """The whole records of a copy that was made from `begin` on, and where the next one begins.
+
+    What lies before `oldest` may have been overwritten while it was copied, sizes too: reading goes on from there.
+    """
+    found: list[bytes] = []
+    place = max(begin, oldest)
+    end = begin + len(copy)
+    while place + _HEAD <= end:
+        size, check = _RECORD_HEAD.unpack_from(copy, place - begin)
+        at = place - begin + _HEAD
+        record = copy[at : at + size]
+        if len(record) != size or zlib.crc32(record, place & 0xFFFFFFFF) != check:
+            break
+        found.append(record)
+        place += _HEAD + size
+    return found, max(place, begin)
+
+
+def _nameless_file() -> int:
+    if hasattr(os, "memfd_create"):
+        return os.memfd_create("otpq-log", os.MFD_CLOEXEC)
+    import tempfile
+
+    with tempfile.TemporaryFile() as file:
+        return os.dup(file.fileno())

@@ -1,14 +1,17 @@
-"""Results on their way from a child to its worker: collected, and sent in batches."""
+"""What a child sends to its worker: results, collected and sent in batches; and what tasks tell meanwhile, at once."""
 
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING
+import threading
+from collections import deque
+from typing import TYPE_CHECKING, Any
 
 import msgpack
 
 from otpq.worker.frames import frame
 from otpq.worker.packets import Outcome, pack_results
+from otpq.worker.soft_timeout import uninterrupted
 
 if TYPE_CHECKING:
     import socket
@@ -23,7 +26,10 @@ _MANY_BYTES = 256 * 1024
 
 
 class Outbox:
-    """Results of one lease after the other. Whoever runs tasks adds to it and says when it is a good moment to send."""
+    """Results of one lease after the other. Whoever runs tasks adds to it and says when it is a good moment to send.
+
+    `add`, `is_due` and `flush` are for one thread; `tell` is for all, and for signal handlers.
+    """
 
     def __init__(self, sock: socket.socket) -> None:
         self._socket = sock
@@ -35,6 +41,17 @@ class Outbox:
         self._bytes = 0
         self._since_ns = 0
         """When the first task of those that wait was begun, which is before its result was added."""
+        # A stream that is torn in the middle of a frame is of no use to anybody: so threads take turns, and what a signal
+        # handler says in the middle of a frame waits for its end.
+        self._lock = threading.RLock()
+        self._leaving: deque[bytes] = deque()
+        self._is_sending = False
+        self._framed = 0
+
+    @property
+    def unsent(self) -> int:
+        """How many results wait, or were lost when they could not be sent."""
+        return self._framed + len(self._results)
 
     def add(  # noqa: PLR0917 - keywords would cost a tenth of it, every task
         self,
@@ -75,9 +92,35 @@ class Outbox:
         data = b"".join(self._frames)
         self._frames.clear()
         self._bytes = 0
-        self._socket.sendall(data)
+        self._send(data)
+        self._framed = 0
+
+    def tell(self, kind: str, *words: Any) -> None:
+        """Send a frame that does not wait for company. In a process that some handler forked it does nothing.
+
+        Raises:
+            OSError: The node is gone.
+        """
+        if os.getpid() == self._owner:
+            data = frame(msgpack.packb((kind, *words)))
+            with uninterrupted:  # handlers call this
+                self._send(data)
+
+    def _send(self, data: bytes) -> None:
+        with self._lock:
+            if self._is_sending:
+                self._leaving.append(data)
+                return
+            self._is_sending = True
+            try:
+                self._socket.sendall(data)
+                while self._leaving:
+                    self._socket.sendall(self._leaving.popleft())
+            finally:
+                self._is_sending = False
 
     def _close_frame(self) -> None:
         if self._results:
             self._frames.append(frame(pack_results(self._lease, self._results, len(self._results))))
+            self._framed += len(self._results)
             self._results.clear()

@@ -6,12 +6,13 @@ from typing import TYPE_CHECKING
 
 import msgpack
 
+from otpq.context import MAX_CHECKPOINT
 from otpq.wire.plain import SCALARS, is_plain
 
 if TYPE_CHECKING:
     from types import TracebackType
 
-__all__ = ["UnpackableResult", "pack_error", "pack_value"]
+__all__ = ["UnpackableResult", "pack_checkpoint", "pack_error", "pack_value"]
 
 MAX_MESSAGE = 10_000
 """Characters of an error's message, and `MAX_TRACEBACK` of its traceback, that are kept: the begin and the end."""
@@ -56,10 +57,31 @@ def pack_value(value: object) -> bytes:
         raise UnpackableResult(_text_of(error)) from None  # its frames are ours, not the user's
 
 
-def pack_error(error: BaseException) -> bytes:
-    """`error` as MessagePack [type, message, traceback, [its class and those that it is of, by name]].
+def pack_checkpoint(value: object) -> bytes:
+    """What a handler keeps for its next run, in MessagePack.
 
-    Whatever its class does; the outer frames, ours, left out.
+    Raises:
+        BadValue: A part of it has no form, or it is too large.
+    """
+    from otpq.wire.values import BadValue, pack_result  # as above
+
+    try:
+        packed = pack_result(value)
+    except BadValue as error:
+        raise BadValue(f"checkpoint{error.path.removeprefix('result')}", error.problem) from None
+    if len(packed) > MAX_CHECKPOINT:
+        raise BadValue(
+            "checkpoint",
+            f"{len(packed):,} bytes when packed, more than {MAX_CHECKPOINT:,}; "
+            f"put the data into a file or a database and keep where it is",
+        )
+    return packed
+
+
+def pack_error(error: BaseException) -> bytes:
+    """`error` as MessagePack [type, message, traceback, [its class and those that it is of, by name], details].
+
+    Whatever its class does; the outer frames, ours, left out. The details are left out unless it has some.
     """
     try:
         trace = error.__traceback__
@@ -67,9 +89,21 @@ def pack_error(error: BaseException) -> bytes:
             trace = trace.tb_next
         fields = [_name(type(error)), _cut(_text_of(error), MAX_MESSAGE), _cut(_traceback(error, trace), MAX_TRACEBACK)]
         types = [_name(cls) for cls in type(error).__mro__ if cls is not object]
-        return bytes(msgpack.packb([*map(_text, fields), list(map(_text, types))]))
+        packed = msgpack.packb([*map(_text, fields), list(map(_text, types)), *_details(error)])
+        return bytes(packed)
     except MemoryError:
         return _LAST_RESORT
+
+
+def _details(error: BaseException) -> list[object]:
+    """What an error knows beside its words: a plain map in its `details`, if it is not too long."""
+    try:
+        details = getattr(error, "details", None)
+        if type(details) is dict and is_plain((details,)) and len(msgpack.packb(details)) <= MAX_TRACEBACK:
+            return [details]
+    except BaseException:  # noqa: BLE001, S110 - `details` may be the user's code, and is a courtesy
+        pass
+    return []
 
 
 def _text(text: str) -> str:

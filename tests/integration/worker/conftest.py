@@ -13,6 +13,7 @@ from otpq.worker.blackboard import Blackboard
 from otpq.worker.child_link import ChildLink, ChildSettings
 from otpq.worker.kernel import is_portable
 from otpq.worker.warden_client import WardenClient, end_marked
+from tests.integration.worker.child_stage import Stage, StartStage
 from tests.integration.worker.support import BUSY_APP, Hand, StartChild
 
 if TYPE_CHECKING:
@@ -81,3 +82,22 @@ def write_app(tmp_path: Path) -> Callable[[str], str]:
         return f"{path}:app"
 
     return write
+
+
+@pytest.fixture
+def start_stage(incarnation: str, tmp_path: Path, write_app: Callable[[str], str]) -> Iterator[StartStage]:
+    """A function that starts a child of the functions in a source text, with all its descriptors in the test's hands."""
+    stages: list[Stage] = []
+    client = WardenClient(tmp_path, "a@test", incarnation, portable=is_portable())
+
+    def start(
+        source: str = "", executor: str = "process", parallel: int = 1, *, app: str = "", **settings: Any
+    ) -> Stage:
+        app = write_app(source) if source else app
+        stages.append(Stage(client, tmp_path, app, executor=executor, parallel=parallel, **settings))
+        return stages[-1]
+
+    yield start
+    for stage in stages:
+        stage.close()
+    client.close()

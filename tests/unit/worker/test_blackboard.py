@@ -139,3 +139,11 @@ def test_a_slot_that_is_not_there_is_refused(tmp_path: Path, slot: int) -> None:
 def test_slots_are_aligned_so_that_a_turn_is_one_word() -> None:
     assert mmap.PAGESIZE % 64 == 0
     assert struct.calcsize("=qQdq16siHH") == 56
+
+
+def test_a_pulse_is_seen_and_is_no_task(tmp_path: Path) -> None:
+    board = Blackboard.create(tmp_path / "board", 1)
+    slot = board.slot(0)
+    for count in range(1, 4):
+        slot.beat()
+        assert board.read(0) == SlotView(2 * count, None)

@@ -8,13 +8,17 @@ from dataclasses import dataclass
 from decimal import Decimal
 from enum import Enum
 from types import SimpleNamespace
-from typing import Any, Optional, TypedDict
+from typing import TYPE_CHECKING, Any, Optional, TypedDict
 from uuid import UUID
 
 import msgspec
 import pytest
 
+from otpq.context import Context
 from otpq.worker.conversion import BadArgument, Converter
+
+if TYPE_CHECKING:
+    import otpq
 
 
 class Color(Enum):
@@ -123,6 +127,19 @@ def test_each_kind_of_parameter_is_converted() -> None:
         convert(handler, text, 1, text, "no uuid")
     with pytest.raises(BadArgument, match="argument 'others'"):
         convert(handler, f="no uuid")
+
+
+def test_a_context_is_none_of_the_arguments() -> None:
+    def handler(ctx: Context, a: UUID, *rest: int):
+        """As it is called with (ctx, a, ...)."""
+
+    def bare(ctx: "otpq.Context", a, *, b: UUID):
+        """With a text."""
+
+    text, made = str(UUID(int=1)), UUID(int=1)
+    assert convert(handler, text, 5) == ([made, 5], {})
+    assert convert(bare, 1, b=text) == ([1], {"b": made})
+    assert convert(bare, ctx=1, b=text) == ([], {"ctx": 1, "b": made})  # the call itself will say that there are two
 
 
 def test_more_arguments_than_parameters_pass_as_they_are() -> None:

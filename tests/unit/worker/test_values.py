@@ -8,7 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from otpq.wire.messages import MAX_PAYLOAD
-from otpq.worker.values import MAX_MESSAGE, MAX_TRACEBACK, UnpackableResult, pack_error, pack_value
+from otpq.wire.values import BadValue
+from otpq.worker.values import MAX_MESSAGE, MAX_TRACEBACK, UnpackableResult, pack_checkpoint, pack_error, pack_value
 
 plain = st.recursive(
     st.none() | st.booleans() | st.integers(-(2**63), 2**64 - 1) | st.floats(allow_nan=False) | st.text() | st.binary(),
@@ -114,3 +115,29 @@ def test_an_error_that_cannot_be_printed_is_recorded() -> None:
     assert kind.endswith("Mute")
     assert "KeyboardInterrupt" in message
     assert packed(ValueError("\udcff"))[1] == "\\udcff"
+
+
+class Detailed(Exception):
+    def __init__(self, details: object) -> None:
+        super().__init__("so")
+        self._details = details
+
+    @property
+    def details(self) -> object:
+        if self._details is None:
+            raise RuntimeError
+        return self._details
+
+
+def test_the_details_of_an_error_travel_if_they_are_plain() -> None:
+    assert msgpack.unpackb(pack_error(Detailed({"code": 3, "lines": ["a"]})))[4] == {"code": 3, "lines": ["a"]}
+    for none in (None, "text", {"a": object()}, {"a": 2**70}, {"a": "x" * 100_000}):
+        assert len(msgpack.unpackb(pack_error(Detailed(none)))) == 4
+
+
+def test_a_checkpoint_is_a_value_or_refused_with_its_place() -> None:
+    assert msgpack.unpackb(pack_checkpoint({"at": [1, uuid.UUID(int=1)]})) == {"at": [1, str(uuid.UUID(int=1))]}
+    with pytest.raises(BadValue, match=r"^checkpoint\['a'\]\[1\]: set is not allowed; use a list"):
+        pack_checkpoint({"a": [1, {2}]})
+    with pytest.raises(BadValue, match=r"^checkpoint: 1,048,\d\d\d bytes when packed, more than 1,048,576"):
+        pack_checkpoint(bytes(1 << 20))
