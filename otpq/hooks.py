@@ -88,13 +88,13 @@ def _view(columns: Mapping[str, Any]) -> TaskView:
     )
 
 
-def _result(packed: bytes) -> Any:
+def _result(packed: bytes | None) -> Any:
     from otpq.wire.values import unpack
 
-    return unpack(packed)
+    return None if packed is None else unpack(packed)
 
 
-def _error(packed: bytes) -> Any:
+def _error(packed: bytes | None) -> Any:
     from otpq.client.views import task_error
 
     return task_error(packed)
