@@ -107,7 +107,8 @@ LIMIT: Final = 0.3
 class Round(NamedTuple):
     """What was seen in one."""
 
-    is_wrong: bool
+    wrong: str
+    """How the task ended, if not as it should; else nothing."""
     charged: int
     survivors: int
     late: float
@@ -135,8 +136,11 @@ def run_round(stand: Stand, client: Client, executor: str, kind: str, number: in
     others = client.wait([*before, *after], LONG)
     wanted = "timeout" if kind == "block" else "memory"
     begun = task.started_at.timestamp() if task.started_at is not None else told
+    is_right = (task.state.value, task.reason, task.attempt) == ("failed", wanted, 1)
     return Round(
-        is_wrong=(task.state.value, task.reason, task.attempt) != ("failed", wanted, 1),
+        wrong=""
+        if is_right
+        else f"{task.state} ({task.reason}) at attempt {task.attempt}: {task.error or task.result}",
         charged=sum((other.state.value, other.attempt) != ("succeeded", 1) for other in others),
         survivors=sum(map(lives, pids_in(file))),
         late=told - begun - (LIMIT if kind == "block" else 0.0),
@@ -151,12 +155,16 @@ def pids_in(file: Path) -> list[int]:
 def run(stand: Stand, client: Client, executor: str, kind: str, rounds: int) -> bool:
     """A line of the table; whether all was as it should be."""
     seen = [run_round(stand, client, executor, kind, number) for number in range(rounds)]
-    wrong, charged, survivors = (sum(each) for each in list(zip(*seen, strict=True))[:3])
+    wrong = [each.wrong for each in seen if each.wrong]
+    charged, survivors = sum(each.charged for each in seen), sum(each.survivors for each in seen)
     late = sorted(each.late for each in seen)
     shown = f"{figure_text(late[len(late) // 2])} [{figure_text(late[0])}..{figure_text(late[-1])}] s"
     print(
-        f"{executor:<8} | {kind:<16} | {rounds:>6} | {wrong:>5} | {charged:>7} | {survivors:>9} | {shown}", flush=True
+        f"{executor:<8} | {kind:<16} | {rounds:>6} | {len(wrong):>5} | {charged:>7} | {survivors:>9} | {shown}",
+        flush=True,
     )
+    for how in sorted(set(wrong)):
+        print(f"         {how}")
     return not (wrong or charged or survivors)
 
 
