@@ -124,8 +124,8 @@ class Context:
 
         The newest value counts; the next run has it as `last_checkpoint`. It is what a task may be started with, at most 1 MiB
         packed. When the node or the child is to end (a deploy, a reload), this call is where the run ends too: the value
-        is kept, the call does not return, and the task goes on elsewhere from there, no attempt charged. On the way out
-        `finally` and `with` do their work.
+        is kept, the call does not return, and the task goes on elsewhere from there, no attempt charged, also one that runs at
+        most once. On the way out `finally` and `with` do their work.
 
         Raises:
             BadValue: The value cannot travel; the message names the place. Nothing is kept.

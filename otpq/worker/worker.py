@@ -261,7 +261,10 @@ class Worker(GenServer):
         told += child.collect_last(lease, seqs)
         self._tell_all(told)
         told.clear()
-        answer = self._tray.answered(report, child.ran, child.handlers, is_oom=child.memory.has_run_out())
+        # What a look has seen already counts too: the child's last words may come after it, and before its end.
+        is_doomed = child.verdict is not None and child.verdict.cause is Cause.MEMORY
+        is_oom = child.memory.has_run_out() or is_doomed
+        answer = self._tray.answered(report, child.ran, child.handlers, is_oom=is_oom)
         self._answer(lease, answer)
         child.done += len(seqs)
         if not (child.retired or child.verdict or self._is_finishing) and (why := child.why_replace(lease)):

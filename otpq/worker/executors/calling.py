@@ -92,7 +92,7 @@ class Caller:
         """The same under a limit of time, or memory, or both."""
         if plan.memory is None or not self._is_alone:
             return self._in_time(plan, args, kwargs, context)
-        from otpq.worker.memory import within_memory  # type: ignore[import-not-found, unused-ignore]
+        from otpq.worker.memory import within_memory
 
         with within_memory(plan.memory):
             return self._in_time(plan, args, kwargs, context)
