@@ -119,9 +119,12 @@ def facts(state: State) -> list[dict[str, Any]]:
 
 
 def queues(state: State) -> list[dict[str, Any]]:
-    """What operators have set of each queue, by name: `queue`, `paused`, `max_size` (None: no limit)."""
+    """What operators have set of each queue, by name.
+
+    Keys: `queue`, `paused`, and if it is, `by`, `why` and `since`; `max_size` (None: no limit).
+    """
     return [
-        {"queue": name, "paused": queue.paused, "max_size": queue.max_size}
+        {"queue": name, **paused(queue.settings), "max_size": queue.max_size}
         for name, queue in sorted(state.lanes.queues.items())
     ]
 
