@@ -11,8 +11,6 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Protocol, cast
 
-import msgpack
-
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
     from types import ModuleType
@@ -54,10 +52,12 @@ class AppLike(Protocol):
 class ScriptDefinition:
     """The handler that runs scripts. Scripts have no time limit unless one is said."""
 
-    declaration: bytes = msgpack.packb({"timeout": None})
+    declaration: Final = (
+        b"\x81\xa7timeout\xc0"  # MessagePack {"timeout": None}; a program that only defines an app imports this file
+    )
 
     def __init__(self, script_dirs: Sequence[str]) -> None:
-        from otpq.worker.scripts import ScriptRunner  # type: ignore[import-not-found, unused-ignore]
+        from otpq.worker.scripts import ScriptRunner
 
         self.handler: Callable[..., Any] = ScriptRunner(script_dirs)
 
