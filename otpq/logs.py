@@ -17,22 +17,23 @@ import msgspec
 __all__ = ["configure", "handler_for"]
 
 
-def configure(level: int | str = logging.INFO, stream: TextIO | None = None) -> None:
+def configure(level: int | str = logging.INFO, stream: TextIO | None = None, form: str | None = None) -> None:
     """Send all that is logged in this process to `stream` (standard error).
 
-    `OTPQ_LOG=console` or `OTPQ_LOG=json` overrules what the stream suggests. Call it again and it replaces itself.
+    Its form, 'console' or 'json', is what `OTPQ_LOG` says, else `form`, else what the stream suggests. Call it again and it
+    replaces itself.
     """
     root = logging.getLogger()
     for old in [one for one in root.handlers if isinstance(one, _Handler)]:
         root.removeHandler(old)
-    root.addHandler(handler_for(sys.stderr if stream is None else stream))
+    root.addHandler(handler_for(sys.stderr if stream is None else stream, form))
     root.setLevel(level)
 
 
-def handler_for(stream: TextIO) -> logging.Handler:
-    """A handler that writes to `stream` in the form it suggests."""
+def handler_for(stream: TextIO, form: str | None = None) -> logging.Handler:
+    """A handler that writes to `stream` in the form that `configure` tells of."""
     handler = _Handler(stream)
-    handler.setFormatter(_console(stream) if _is_console(stream) else _Json())
+    handler.setFormatter(_console(stream) if _is_console(stream, form) else _Json())
     return handler
 
 
@@ -83,6 +84,6 @@ def _console(stream: TextIO) -> logging.Formatter:
     )
 
 
-def _is_console(stream: TextIO) -> bool:
-    wanted = os.environ.get("OTPQ_LOG")
+def _is_console(stream: TextIO, form: str | None) -> bool:
+    wanted = os.environ.get("OTPQ_LOG", form)
     return wanted == "console" if wanted in {"console", "json"} else stream.isatty()

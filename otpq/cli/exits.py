@@ -24,6 +24,8 @@ NOT_FOUND: Final = 6
 
 _BY_NAME: Final = {
     "AddressTaken": TAKEN,
+    "NodeNameTaken": TAKEN,
+    "SecondStore": TAKEN,
     "StoreTaken": TAKEN,
     "BadCookie": COOKIE,
     "CookieRefused": COOKIE,

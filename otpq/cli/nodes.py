@@ -2,16 +2,30 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from otpq.cli.exits import FAILURE, STORE
 from otpq.cli.options import AsJson, CookieFile, NodeOption, Timeout, open_client
-from otpq.cli.printing import answers_lines, facts_lines, put, put_json, workers_table
+from otpq.cli.printing import answers_lines, facts_lines, nodes_table, put, put_json, workers_table
 from otpq.errors import UsageError
 
-__all__ = ["check", "demo", "health", "new_cookie", "node", "reload", "scale", "workers"]
+__all__ = [
+    "check",
+    "check_config",
+    "demo",
+    "health",
+    "new_cookie",
+    "node",
+    "nodes",
+    "reload",
+    "scale",
+    "show_cookie",
+    "up",
+    "workers",
+]
 
 
 def node(context: typer.Context) -> None:
@@ -21,6 +35,35 @@ def node(context: typer.Context) -> None:
     raise typer.Exit(run(context.args))
 
 
+def up(
+    *,
+    config: Annotated[Path, typer.Option("--config", metavar="FILE", help="The cluster's file.")] = Path(
+        "cluster.yaml"
+    ),
+) -> None:
+    """Run the nodes of a cluster.yaml that live on this host, until TERM or Ctrl-C; a second one ends their grace."""
+    import sys
+
+    from otpq.cli.up import run
+
+    raise typer.Exit(run(config, sys.stdout))
+
+
+def check_config(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="A cluster.yaml.")], *, as_json: AsJson = False
+) -> None:
+    """Say whether a cluster.yaml can be right, and where it cannot; starts nothing."""
+    from otpq.node.cluster_file import ClusterFile
+
+    found = ClusterFile.read(file)
+    leader = None if found.leader is None else str(found.leader)
+    if as_json:
+        put_json({"file": str(found.path), "leader": leader, "nodes": [str(name) for name in found.names]})
+    else:
+        nodes = (f"{name} leads" if name == found.leader else str(name) for name in found.names)
+        put(f"{file}: all is well: {', '.join(nodes)}")
+
+
 def health(*, as_json: AsJson = False, node: NodeOption = None, cookie_file: CookieFile = None) -> None:
     """Say whether the node serves, and what is wrong if it does not (then the exit code is 1)."""
     with open_client(node, cookie_file) as client:
@@ -28,6 +71,13 @@ def health(*, as_json: AsJson = False, node: NodeOption = None, cookie_file: Coo
     put_json(facts) if as_json else put(facts_lines(facts))
     if facts.get("ok") is False:
         raise typer.Exit(FAILURE)
+
+
+def nodes(*, as_json: AsJson = False, node: NodeOption = None, cookie_file: CookieFile = None) -> None:
+    """Say which nodes are in the cluster: up, suspected or down, and which one leads."""
+    with open_client(node, cookie_file) as client:
+        found = client.nodes()
+    put_json(found) if as_json else put(nodes_table(found))
 
 
 def workers(*, as_json: AsJson = False, node: NodeOption = None, cookie_file: CookieFile = None) -> None:
@@ -101,3 +151,20 @@ def new_cookie() -> None:
     from otpq.wire.cookie import Cookie
 
     put(Cookie.new().text())
+
+
+def show_cookie(
+    *,
+    secret: Annotated[
+        bool, typer.Option("--secret", help="Print the cookie itself: who has it may do everything.")
+    ] = False,
+    as_json: AsJson = False,
+    cookie_file: CookieFile = None,
+) -> None:
+    """Say where the cookie is, and its fingerprint: nodes with the same one can talk to each other."""
+    from otpq.wire.cookie import Cookie, default_cookie_file
+
+    path = (cookie_file or default_cookie_file()).absolute()
+    cookie = Cookie.read(path)
+    facts = {"file": str(path), "fingerprint": cookie.fingerprint(), **({"cookie": cookie.text()} if secret else {})}
+    put_json(facts) if as_json else put(facts_lines(facts))

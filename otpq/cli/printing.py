@@ -20,6 +20,7 @@ __all__ = [
     "facts_lines",
     "handlers_table",
     "log_line",
+    "nodes_table",
     "put",
     "put_count",
     "put_json",
@@ -187,6 +188,26 @@ def workers_table(workers: Sequence[Mapping[str, Any]]) -> str:
                 of.get("error") or _at_work(of),
             )
             for of in workers
+        ],
+    )
+
+
+def nodes_table(nodes: Sequence[Mapping[str, Any]]) -> str:
+    """A line a node."""
+    from datetime import UTC, datetime
+
+    return table(
+        ("NODE", "STATE", "LEADS", "SINCE", "INCARNATION", "ADDRESS"),
+        [
+            (
+                of["node"],
+                of["state"],
+                "yes" if of["leads"] else "",
+                _time(datetime.fromtimestamp(of["since"], UTC)),
+                of["incarnation"],
+                of["address"],
+            )
+            for of in nodes
         ],
     )
 

@@ -70,7 +70,9 @@ _add("handlers", queues.handlers)
 _add("pause", queues.pause)
 _add("resume", queues.resume)
 _add("purge", queues.purge)
+_add("up", nodes.up)
 _add("workers", nodes.workers)
+_add("nodes", nodes.nodes)
 _add("scale", nodes.scale)
 _add("reload", nodes.reload)
 _add("health", nodes.health)
@@ -79,4 +81,16 @@ _add("demo", nodes.demo)
 
 cookie = typer.Typer(cls=OneLineErrors, help="The secret of a cluster.", no_args_is_help=True, rich_markup_mode=None)
 cookie.command("new")(nodes.new_cookie)
+cookie.command("show")(nodes.show_cookie)
 app.add_typer(cookie, name="cookie")
+
+config = typer.Typer(cls=OneLineErrors, help="The file of a cluster.", no_args_is_help=True, rich_markup_mode=None)
+
+
+@config.callback()
+def of_config() -> None:
+    """Have `check` stand behind `config`: typer would take the only command of a group for the group."""
+
+
+config.command("check")(nodes.check_config)
+app.add_typer(config, name="config")

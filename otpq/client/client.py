@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from otpq.client.core import Settings
     from otpq.client.effects import Acknowledged
     from otpq.client.io import Target
+    from otpq.core.events import NodeLost
     from otpq.task import LogLine, Task
     from otpq.typed import CallOptions
     from otpq.wire.messages import NewTask, Outcome
@@ -380,6 +381,18 @@ class Client:
         nodes how many are `active`, `idle`, `starting` and `offline`.
         """
         return self._ask(questions.facts("worker_stats"))
+
+    def rpc(self, node: str, function: str, **arguments: Any) -> Any:
+        """What a management function of a node returns: `status`, `tree`, `stacks`, `log_level(level=...)`.
+
+        Raises:
+            QueryFailed: There is no such node or function, or the arguments are not its own; the message says which there are.
+        """
+        return self._ask(questions.rpc(node, function, arguments))
+
+    def node_lost(self, death: NodeLost) -> str:
+        """Tell of the proven death of a node's incarnation; for whoever has seen its tombstone."""
+        return self._ask(questions.node_lost(death))
 
     def health(self) -> dict[str, Any]:
         """Whether the node serves, and what is wrong if it does not."""

@@ -185,6 +185,10 @@ class ClientCore:
         )
         self._effects.append(Send(hello))
 
+    def turn_to(self, node: str) -> None:
+        """Mean another node from the next connection on: it leads."""
+        self._node = node
+
     def lost(self) -> None:
         """The connection is gone. Nothing is: all that is unanswered is kept for the next one."""
         self._is_dialled = self.is_open = False

@@ -261,12 +261,28 @@ class Io:
                 case Connected():
                     self.welcomed.fill(effect.welcome)
                 case Turned():
-                    self.fatal = _turned(self.target, effect.rejected)
+                    self._turned(link, effect.rejected, now)
                 case Redial():
                     self._give_up(link, effect, now)
                 case _:
                     _hand_on(effect)
         self._send(link)
+
+    def _turned(self, link: Link, rejected: Rejected, now: float) -> None:
+        """Go where the leader is; wait for one that does not know yet; else there is no use in trying on."""
+        from otpq.wire.dialled import Cause, Down
+        from otpq.wire.node_name import NodeName
+
+        self._blocked.clear()
+        if rejected.code == "not_leader" and rejected.leader:
+            leader = NodeName.parse(rejected.leader)
+            self.target = Target(leader.address, leader.plain, self.target.cookie, self.target.cookie_file)
+            self.core.turn_to(leader.plain)
+            link.turn_to(leader.address, now)
+        elif rejected.code == "not_joined":
+            link.drop(Down(Cause.SILENT, rejected.message), now)
+        else:
+            self.fatal = _turned(self.target, rejected)
 
     def _give_up(self, link: Link, redial: Redial, now: float) -> None:
         from otpq.wire.dialled import Cause, Down

@@ -73,6 +73,12 @@ class Link:
         if self.dialled is not None:
             self._went_down(down, now)
 
+    def turn_to(self, address: str, now: float) -> None:
+        """Dial that address from now on, at once."""
+        self._address = address
+        self.close(linger=0)
+        self._was_up, self._pause, self.down, self.redial_at = False, FIRST_PAUSE, None, now
+
     def close(self, linger: float) -> None:
         """Close for good; what was sent last has `linger` seconds to leave."""
         if self.dialled is not None:

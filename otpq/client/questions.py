@@ -23,6 +23,8 @@ from otpq.wire.messages import MAX_TASKS
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
+    from otpq.core.events import NodeLost
+
 __all__ = ["LogPage", "Page", "Question", "Selector"]
 
 T = TypeVar("T")
@@ -202,6 +204,18 @@ def _who() -> str:
     except (KeyError, ImportError, OSError):  # no name, as in many containers
         user = f"uid {os.getuid()}" if hasattr(os, "getuid") else "unknown"
     return f"{user}@{socket.gethostname()}"
+
+
+def rpc(node: str, function: str, arguments: dict[str, Any]) -> Question[Any]:
+    """What a management function of a node returns."""
+    return Question("rpc", verbs.CallNode(node, function, arguments), lambda answer: answer)
+
+
+def node_lost(death: NodeLost) -> Question[str]:
+    """'noted'."""
+    started = None if death.started is None else sorted(death.started)
+    body = verbs.NodeDeath(death.node, death.incarnation, started, death.fenced, death.is_complete)
+    return Question("node_lost", body, str)
 
 
 def facts(verb: str) -> Question[Any]:

@@ -1,4 +1,6 @@
-"""What apps declare of their handlers: pools tell it, the store keeps it, and what a caller says lies over it.
+"""What apps declare of their handlers: pools tell it, the store keeps it, and what others say lies over it.
+
+First what the cluster's file says, which is read anew at each start and kept nowhere; over both, what a caller says.
 
 A declaration stays when no pool has its handler any more: the handler is then known, and its tasks wait for it. Where and
 when a task is to run is decided as it is submitted, by what is known then; everything else at the moment it is needed.
@@ -18,10 +20,11 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from otpq.core.events import NewTask
+    from otpq.core.handlers import Handler
     from otpq.core.lanes import LaneKey
     from otpq.core.state import State
 
-__all__ = ["PREFIX", "NotKnown", "completed", "declare", "facts", "line_of", "note_served", "queues", "restore"]
+__all__ = ["PREFIX", "NotKnown", "completed", "declare", "facts", "file", "line_of", "note_served", "queues", "restore"]
 
 PREFIX = "declared"
 """Of the settings that keep declarations: 'declared:NAME'."""
@@ -35,14 +38,29 @@ def restore(state: State, name: str, packed: bytes) -> None:
     """Know what an earlier queue server was told."""
     handler = state.handlers[name]
     handler.declared = packed
-    handler.defaults = Options.unpack(packed)
-    handler.default_limit = handler.defaults.max_concurrency
-    handler.is_special = handler.defaults.at_most_once or handler.defaults.memory is not None
+    _lay(handler)
     state.handlers.know(name)
     hook = hook_of(name)
     if hook is not None:
         followed, kind = hook
         state.handlers[followed].hooks[kind] = name
+
+
+def file(state: State, told: Mapping[str, bytes]) -> None:
+    """Lay what the cluster's file says over what apps declare, have declared or will. It makes no handler known."""
+    for name, packed in told.items():
+        handler = state.handlers[name]
+        handler.filed = packed
+        handler.is_limit_filed = "max_concurrency" in msgspec.msgpack.decode(packed)
+        _lay(handler)
+
+
+def _lay(handler: Handler) -> None:
+    """Put the two layers together."""
+    handler.defaults = Options.unpack(handler.declared, handler.filed)
+    handler.in_force = handler.defaults.pack() if handler.filed else handler.declared
+    handler.default_limit = handler.defaults.max_concurrency
+    handler.is_special = handler.defaults.at_most_once or handler.defaults.memory is not None
 
 
 def declare(state: State, told: Mapping[str, bytes]) -> None:
@@ -93,8 +111,9 @@ def note_served(state: State) -> None:
 def facts(state: State) -> list[dict[str, Any]]:
     """What is known of each handler, by name.
 
-    Keys: `handler`, `known` (whether an app has declared it), `options` (those it declares, in so far as they differ from the
-    defaults), `limit` and `used` (slots; counted only where there is a limit), `paused`, and if it is, `by`, `why` and `since`;
+    Keys: `handler`, `known` (whether an app has declared it), `options` (those in force, the file's over
+    the app's, in so far as they differ from the defaults), `limit`, `limit_from` (who says so, be it that there is none: 'set',
+    'file' or 'app') and `used` (slots; counted only where there is a limit), `paused`, and if it is, `by`, `why` and `since`;
     since this core's start `runs` (those that a child told of), `succeeded`, `failed` (tasks, for good), `retried` (runs that were
     followed by another), `mean` (seconds a run, of late) and `max`; `pools` (the sessions that have it).
     """
@@ -104,6 +123,7 @@ def facts(state: State) -> list[dict[str, Any]]:
             "known": name in state.handlers.known,
             "options": msgspec.to_builtins(handler.defaults),
             "limit": handler.limit,
+            "limit_from": handler.limit_from,
             "used": handler.used,
             **paused(handler.settings),
             "runs": handler.runs,

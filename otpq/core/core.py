@@ -80,6 +80,7 @@ class QueueCore:
 
     def __init__(self, recovered: Recovered, config: Config | None = None) -> None:
         self._state = State(recovered, config or Config())
+        catalogue.file(self._state, self._state.config.handlers)
         settings.restore(self._state, recovered.settings)
         self._clockwork = Clockwork(self._state)
         self._orphans: dict[int, LeaseRow] = {row.lease: row for row in recovered.leases}
@@ -233,9 +234,9 @@ class QueueCore:
 
     @property
     def declared(self) -> dict[str, bytes]:
-        """What is declared of each handler that declares anything, as `Options.pack` gives it."""
+        """The options in force of each handler that has others than the defaults, as `Options.pack` gives it."""
         handlers = self._state.handlers
-        return handlers.declared_of(handlers.known)
+        return handlers.declared_of(handlers)
 
     def story(self, seq: int) -> list[Note]:
         """What is remembered of a task, oldest first."""

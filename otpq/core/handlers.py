@@ -43,7 +43,10 @@ class Handler:
         "default_limit",
         "defaults",
         "failed",
+        "filed",
         "hooks",
+        "in_force",
+        "is_limit_filed",
         "is_special",
         "longest",
         "mean",
@@ -60,11 +63,16 @@ class Handler:
         self.settings = HandlerSettings()
         self.declared = b""
         """What its app declares, packed; nothing also while it is not known."""
+        self.filed = b""
+        """What the cluster's file says of it, packed."""
+        self.in_force = b""
+        """Both, the file's over the app's: what its tasks have unless their callers say otherwise."""
         self.defaults = DEFAULTS
-        """The same, opened: what its tasks have unless their callers say otherwise."""
+        """The same, opened."""
         self.is_special = False
-        """Whether what is declared has a say in which tasks go together in a batch."""
+        """Whether what is in force has a say in which tasks go together in a batch."""
         self.default_limit: int | None = None
+        self.is_limit_filed = False
         self.used = 0
         """Slots taken. Counted only while there is a limit."""
         self.mean = 0.0
@@ -90,6 +98,13 @@ class Handler:
     def limit(self) -> int | None:
         """How many slots there are in the whole cluster; None: as many as one likes."""
         return self.settings.max_concurrency if self.settings.is_limit_set else self.default_limit
+
+    @property
+    def limit_from(self) -> str:
+        """Who says how many slots there are, or that there is no limit: 'set' (an operator), 'file' or 'app'."""
+        if self.settings.is_limit_set:
+            return "set"
+        return "file" if self.is_limit_filed else "app"
 
     @property
     def is_blocked(self) -> bool:
@@ -145,8 +160,8 @@ class Handlers(dict[str, Handler]):
         return self.served is None or name in self.served
 
     def declared_of(self, names: Iterable[str]) -> dict[str, bytes]:
-        """What is declared of these; those of which nothing is are left out."""
-        return {name: declared for name in names if (declared := self[name].declared)}
+        """The options in force of these; those that have none but the defaults are left out."""
+        return {name: packed for name in names if (packed := self[name].in_force)}
 
     def __missing__(self, name: str) -> Handler:
         handler = self[name] = Handler(name)

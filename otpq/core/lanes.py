@@ -24,7 +24,7 @@ from otpq.core.records import LaneId, LaneRange
 from otpq.core.window import Room, Window
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Container, Iterable, Iterator
+    from collections.abc import Callable, Container, Iterable, Iterator, Mapping
 
     from otpq.core.handlers import Handler, Handlers
     from otpq.core.records import LaneSummary, TaskRow
@@ -92,15 +92,18 @@ class QueueSettings(Pausable, frozen=True, omit_defaults=True):
     """What operators have set of a queue, durably."""
 
     max_size: int | None = None
+    is_unlimited: bool = False
+    """That there is to be no limit, where a file says one; a number counts anyway."""
 
 
 class Queue:
     """A named line of tasks: its groups by priority, and what operators have set."""
 
-    __slots__ = ("groups", "max_size", "name", "paused", "settings", "waiting")
+    __slots__ = ("groups", "max_size", "name", "paused", "settings", "size_of_file", "waiting")
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, size_of_file: int | None = None) -> None:
         self.name = name
+        self.size_of_file = size_of_file
         self.groups: tuple[dict[str, Group], ...] = tuple({} for _ in range(10))
         """By 9 - priority, so the most urgent comes first; then by handler."""
         self.waiting = 0
@@ -110,15 +113,19 @@ class Queue:
         """Note what operators have set; what the hot paths ask for is kept at hand."""
         self.settings = settings
         self.paused = settings.paused
-        self.max_size = settings.max_size
+        is_filed = settings.max_size is None and not settings.is_unlimited
+        self.max_size = self.size_of_file if is_filed else settings.max_size
 
 
 class Lanes:
     """All lanes of all queues, with the bounds that they share."""
 
-    def __init__(self, room: Room, handlers: Handlers, max_window: int = MAX_WINDOW) -> None:
+    def __init__(
+        self, room: Room, handlers: Handlers, max_window: int = MAX_WINDOW, sizes: Mapping[str, int] | None = None
+    ) -> None:
+        """`sizes`: how many tasks a queue may hold unless an operator sets it."""
         self.room = room
-        self.queues: dict[str, Queue] = {}
+        self.queues: dict[str, Queue] = {name: Queue(name, size) for name, size in (sizes or {}).items()}
         self.lanes: dict[LaneKey, Lane] = {}
         self._handlers = handlers
         self._max_window = max_window

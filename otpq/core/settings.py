@@ -65,7 +65,8 @@ def limit_handler(state: State, event: LimitHandler) -> None:
 def limit_queue(state: State, event: LimitQueue) -> None:
     """Set how many tasks a queue may hold. What is in it stays."""
     queue = state.lanes.queue(event.queue)
-    queue.set(msgspec.structs.replace(queue.settings, max_size=event.max_size))
+    is_unlimited = event.max_size is None and queue.size_of_file is not None
+    queue.set(msgspec.structs.replace(queue.settings, max_size=event.max_size, is_unlimited=is_unlimited))
     _keep_queue(state, queue)
     _done(state, event)
 

@@ -65,6 +65,10 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     """How many events back a task's story goes."""
     tape: int = 0
     """How many steps are kept to be played again."""
+    handlers: dict[str, bytes] = {}
+    """What the cluster's file says of handlers, by name, as `pack_said` packs it: over what apps declare, under the rest."""
+    queues: dict[str, int] = {}
+    """How many tasks a queue may hold, by the cluster's file."""
 
 
 class Stats(msgspec.Struct):
@@ -98,7 +102,7 @@ class State:
         """By (queue, state), as in the store: what is in a lease counts as queued."""
         self.handlers = Handlers()
         self.room = Room(config.max_rows, config.max_bytes)
-        self.lanes = Lanes(self.room, self.handlers, config.max_window)
+        self.lanes = Lanes(self.room, self.handlers, config.max_window, config.queues)
         self.lanes.restore(recovered.lanes)
         self.due = Window(self.room, sum(n for (_, state), n in self.counts.items() if state in {PENDING, RETRYING}))
         """Tasks that are pending or retrying, of all queues, by due time."""
@@ -121,21 +125,21 @@ class State:
     # ------------------------------------------------------------------ looking
 
     def options(self, row: TaskRow) -> Options:
-        """The options in force for a task: what its handler's app declares, and over it what its caller said."""
-        declared = self.handlers[row.name].declared
-        return self.unpack(declared, row.options) if declared or row.options else DEFAULTS
+        """The options in force for a task: its handler's, and over them what its caller said."""
+        of_handler = self.handlers[row.name].in_force
+        return self.unpack(of_handler, row.options) if of_handler or row.options else DEFAULTS
 
     def memory(self, row: TaskRow) -> float:
         """MiB that a task needs; 0: none that is known of."""
         return (self.options(row).memory or 0.0) if row.options or self.handlers[row.name].is_special else 0.0
 
-    def unpack(self, declared: bytes, said: bytes) -> Options:
+    def unpack(self, of_handler: bytes, said: bytes) -> Options:
         """Options from their packed forms. Tasks share few sets of them, so each is opened once.
 
         Raises:
             msgspec.MsgspecError: These are no options.
         """
-        packed = (declared, said)
+        packed = (of_handler, said)
         options = self._options.get(packed)
         if options is None:
             if len(self._options) >= MAX_KNOWN_OPTIONS:

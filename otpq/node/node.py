@@ -14,11 +14,13 @@ import sys
 import threading
 import time
 from contextlib import contextmanager
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 from otpq.client.address import ADDRESS_FILE
 from otpq.faults import arm
 from otpq.node.config import BadDirectory
+from otpq.node.joining import Fatal, JoinedCluster, leave
 from otpq.node.tree import start_tree
 from otpq.otp import (
     CallFailed,
@@ -40,6 +42,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
 
+    from otpq.errors import OtpqError
     from otpq.node.config import NodeConfig
     from otpq.node.console_lines import Line
     from otpq.otp import Attached
@@ -81,14 +84,18 @@ def run_node(
     with _writing_in(config.place):
         config.place.mkdir(mode=0o700, parents=True, exist_ok=True)
     cookie = Cookie.ensure(config.cookie)
+    if config.leads and config.seeds:
+        from otpq.node.rivals import check_alone  # it dials, which a node that is alone never does
+
+        check_alone(config.name, config.seeds, cookie)
     with attach("node", trap_exit=True) as me, _signals(me.pid):
         file = config.place / ADDRESS_FILE
         with _writing_in(config.place):
             tree = start_tree(config, cookie, say)
             file.write_text(f"{config.name} {os.getpid()}", encoding="utf-8")
+        ready = partial(announce, f"ready {config.name} {config.name.address}")
         try:
-            announce(f"ready {config.name} {config.name.address}")
-            return _live(config, me, tree)
+            return _Life(config, me, tree, ready).live()
         finally:
             file.unlink(missing_ok=True)
 
@@ -103,76 +110,119 @@ def _writing_in(directory: Path) -> Iterator[None]:
         raise BadDirectory(directory, error) from error
 
 
-def _live(config: NodeConfig, me: Attached, tree: Pid) -> int:
-    is_draining, until = False, math.inf
-    while time.monotonic() < until:
-        try:
-            message = me.receive(timeout=min(3600.0, until - time.monotonic()))
-        except TimeoutError:
-            continue
+class _Life:
+    """From the tree's start to its end, by the messages that come meanwhile."""
+
+    def __init__(self, config: NodeConfig, me: Attached, tree: Pid, ready: Callable[[], None]) -> None:
+        self._config = config
+        self._me = me
+        self._tree = tree
+        self._ready = ready
+        self._is_ready = False
+        self._is_draining = False
+        self._until = math.inf
+
+    def live(self) -> int:
+        """The exit code, when it is over."""
+        if self._config.leads:
+            self._serve()
+        while time.monotonic() < self._until:
+            try:
+                message = self._me.receive(timeout=min(3600.0, self._until - time.monotonic()))
+            except TimeoutError:
+                continue
+            code = self._hear(message)
+            if code is not None:
+                return code
+        logger.warning("what runs did not end within %s s; the warden ends it", AT_ONCE)
+        return 0
+
+    def _serve(self) -> None:
+        if not self._is_ready:
+            self._is_ready = True
+            self._ready()
+
+    def _hear(self, message: Any) -> int | None:
         match message:
-            case Exit(pid, reason) if pid is tree:
-                if is_draining:
+            case Exit(pid, reason) if pid is self._tree:
+                if self._is_draining:
                     return 0
                 logger.error("the node gives up: %r", reason)
                 return 1
-            case _ if message == _DRAIN:
-                logger.info("draining: nothing new starts; %s s for what runs", config.grace)
-                is_draining = True
-                threading.Thread(target=_drain, args=(config, me, tree), name="otpq-drain", daemon=True).start()
-            case _ if message == _HURRY:
-                until = time.monotonic() + AT_ONCE
-                _hurry(config, me)
-            case _ if message == _RELOAD:
-                _reload(config, me)
+            case JoinedCluster():
+                self._serve()
+            case Fatal(error):
+                self._turned(error)
+            case str() if message in _ORDERS:
+                _ORDERS[message](self)
             case _ if message == _END:
                 return 0
             case _:
                 logger.warning("the node drops %r", message)
-    logger.warning("what runs did not end within %s s; the warden ends it", AT_ONCE)
-    return 0
+        return None
+
+    def _turned(self, error: OtpqError) -> None:
+        if not self._is_ready:
+            stop(self._tree, Shutdown())
+            raise error
+        # What runs goes on until its lease is over; an operator may mend it meanwhile.
+        logger.error("the cluster does not let this node in again: %s", error)
+
+    def _begin_drain(self) -> None:
+        logger.info("draining: nothing new starts; %s s for what runs", self._config.grace)
+        self._is_draining = True
+        threading.Thread(target=self._drain, name="otpq-drain", daemon=True).start()
+
+    def _drain(self) -> None:
+        try:
+            pools = self._pools()
+            for pool in pools:
+                Pool.begin_drain(pool, self._config.grace)
+            for pool in pools:
+                Pool.drain(pool, self._config.grace)
+            if pools:
+                self._bury()
+            self._leave()
+            stop(self._tree, Shutdown())
+        except CallFailed as gone:
+            logger.warning("drain: %s", gone)
+            send(self._me.pid, _END)
+
+    def _bury(self) -> None:
+        """Have the tombstone written: no child is left, and whoever reads it gives out at once what we had."""
+        warden = self._me.registry.whereis("warden")
+        try:
+            if warden is not None:
+                Warden.bury(warden)
+        except CallFailed as failed:  # the node's own exit writes it
+            logger.warning("the warden was not there to be closed: %s", failed)
+
+    def _leave(self) -> None:
+        uplink = None if self._config.leads else self._me.registry.whereis("queue_server")
+        if uplink is not None:
+            leave(uplink)
+
+    def _hurry(self) -> None:
+        logger.warning("ending at once: what runs is handed back")
+        self._until = time.monotonic() + AT_ONCE
+        for pool in self._pools():
+            Pool.hurry(pool)
+
+    def _reload(self) -> None:
+        logger.info("reloading: new children load the app, the old ones end what they run")
+        for pool in self._pools():
+            cast(pool, PoolOrder(0, Reload()))
+
+    def _pools(self) -> list[Pid]:
+        found = (self._me.registry.whereis(f"pool {pool.name}") for pool in self._config.staffed)
+        return [pool for pool in found if pool is not None]
 
 
-def _hurry(config: NodeConfig, me: Attached) -> None:
-    logger.warning("ending at once: what runs is handed back")
-    for pool in _pools(config, me):
-        Pool.hurry(pool)
-
-
-def _reload(config: NodeConfig, me: Attached) -> None:
-    logger.info("reloading: new children load the app, the old ones end what they run")
-    for pool in _pools(config, me):
-        cast(pool, PoolOrder(0, Reload()))
-
-
-def _drain(config: NodeConfig, me: Attached, tree: Pid) -> None:
-    try:
-        pools = _pools(config, me)
-        for pool in pools:
-            Pool.begin_drain(pool, config.grace)
-        for pool in pools:
-            Pool.drain(pool, config.grace)
-        if pools:
-            _bury(me)
-        stop(tree, Shutdown())
-    except CallFailed as gone:
-        logger.warning("drain: %s", gone)
-        send(me.pid, _END)
-
-
-def _pools(config: NodeConfig, me: Attached) -> list[Pid]:
-    found = (me.registry.whereis(f"pool {pool.name}") for pool in config.staffed)
-    return [pool for pool in found if pool is not None]
-
-
-def _bury(me: Attached) -> None:
-    """Have the tombstone written: no child is left, and whoever reads it gives out at once what we had."""
-    warden = me.registry.whereis("warden")
-    try:
-        if warden is not None:
-            Warden.bury(warden)
-    except CallFailed as failed:  # the node's own exit writes it
-        logger.warning("the warden was not there to be closed: %s", failed)
+_ORDERS: Final[dict[str, Callable[[_Life], None]]] = {
+    _DRAIN: _Life._begin_drain,  # noqa: SLF001 - a table of its own methods
+    _HURRY: _Life._hurry,  # noqa: SLF001
+    _RELOAD: _Life._reload,  # noqa: SLF001
+}
 
 
 @contextmanager

@@ -41,6 +41,10 @@ class PoolSettings:
     most: int | None = None
     """How many workers there may be while work waits; None: `least`, always."""
     tags: tuple[str, ...] = ()
+    recycle_tasks: int | None = 1_000_000
+    """Tasks after which a child is replaced; None: never for that."""
+    recycle_memory: float | None = 1024.0
+    """MiB that a child may have at the end of a task before it is replaced; None: never for that."""
 
     def __post_init__(self) -> None:
         if not isinstance(self.name, str) or not _NAME.fullmatch(self.name):
@@ -55,11 +59,18 @@ class PoolSettings:
             raise BadOption("parallel", self.parallel, f"a whole number, 1 to {_MOST_PARALLEL}")
         if self.executor not in _SEVERAL and self.parallel not in {None, 1}:
             raise BadOption("parallel", self.parallel, f"1: the executor {self.executor!r} runs one task at a time")
+        self._check_recycling()
         for queue in self.queues:
             Options.of(queue=queue)
         if not self.queues or len(set(self.queues)) < len(self.queues):
             raise BadOption("queues", self.queues, "one or more names, each once")
         Options.of(tags=self.tags)
+
+    def _check_recycling(self) -> None:
+        if self.recycle_tasks is not None and not _is_whole(self.recycle_tasks, 1):
+            raise BadOption("recycle", self.recycle_tasks, "a whole number of tasks, 1 or more, or none")
+        if self.recycle_memory is not None:
+            Options.of(memory=self.recycle_memory)
 
     @property
     def at_a_time(self) -> int:
@@ -118,6 +129,8 @@ _WORDS: Final[dict[str, tuple[str | None, Callable[[str], Any]]]] = {
     "max": ("most", _number),
     "workers": (None, _workers),
     "tags": ("tags", _several),
+    "recycle": ("recycle_tasks", lambda text: None if text == "none" else _number(text)),
+    "recycle_memory": ("recycle_memory", lambda text: None if text == "none" else Options.of(memory=text).memory),
 }
 
 

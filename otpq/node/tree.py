@@ -8,15 +8,20 @@ from typing import TYPE_CHECKING
 
 from otpq.errors import OtpqError
 from otpq.node.console import Console
+from otpq.node.doorman import Doorman, Leader
+from otpq.node.functions import Functions
+from otpq.node.obituary import leave_word
 from otpq.node.past import deaths_in, new_incarnation, remove_leftovers
 from otpq.node.undertaker import Undertaker
-from otpq.otp import ChildSpec, Crash, FailedToStartChild, Reason, Shutdown, StartFailed, Supervisor, cast
+from otpq.otp import ChildSpec, Crash, FailedToStartChild, Reason, Shutdown, StartFailed, Supervisor, cast, self_pid
 from otpq.queue.onlooker import CONSOLE
 from otpq.queue.pruner import Pruner
 from otpq.queue.queue_server import QueueServer
 from otpq.queue.reader import Reader
 from otpq.store.url import open_store, parse_url
+from otpq.task import normalized, pack_said
 from otpq.wire.listener import Listener
+from otpq.wire.peers import Member
 from otpq.worker import tombstone
 from otpq.worker.pool_config import PoolConfig
 from otpq.worker.pool_tree import pool_tree
@@ -29,6 +34,7 @@ if TYPE_CHECKING:
     from otpq.node.pools import PoolSettings
     from otpq.otp import Pid
     from otpq.wire.cookie import Cookie
+    from otpq.wire.node_name import NodeName
 
 __all__ = ["start_tree"]
 
@@ -49,10 +55,8 @@ def start_tree(config: NodeConfig, cookie: Cookie, say: Callable[[Sequence[Line]
     incarnation = new_incarnation()
     name = config.name.plain
     undertaker = partial(Undertaker.start_link, config.place, name, "queue_server")
-    specs = [
-        _queue_tree(config, cookie, name, incarnation),
-        ChildSpec(id="undertaker", start=undertaker, restart="transient"),
-    ]
+    head = _queue_tree(config, cookie, name, incarnation) if config.leads else _federation(config, cookie, incarnation)
+    specs = [head, ChildSpec(id="undertaker", start=undertaker, restart="transient")]
     if say is not None:
         # First up and last down, so that it tells of all; never restarted, since a display must not bring a node down.
         console = partial(Console.start_link, say, name=CONSOLE)
@@ -76,12 +80,16 @@ def _queue_tree(config: NodeConfig, cookie: Cookie, name: str, incarnation: str)
             start=partial(
                 QueueServer.start_link,
                 partial(open_store, config.store_url),
-                partial(Listener, config.name.address, cookie),
+                partial(Listener, config.listens_at, cookie),
                 name,
                 incarnation,
                 deaths_in(config.place, name),
                 has_reader=has_reader,
                 lease=config.lease,
+                address=str(config.name),
+                functions=Functions(config, incarnation, self_pid().process.registry),
+                handlers={name: pack_said(normalized(said)) for name, said in config.handler_options.items() if said},
+                queues=config.queue_sizes,
                 name="queue_server",
             ),
             shutdown=10.0,
@@ -104,6 +112,42 @@ def _queue_tree(config: NodeConfig, cookie: Cookie, name: str, incarnation: str)
         Supervisor.start_link, children, strategy="rest_for_one", max_restarts=5, max_seconds=10.0, name="queue tree"
     )
     return ChildSpec(id="queue tree", start=start, type="supervisor")
+
+
+def _federation(config: NodeConfig, cookie: Cookie, incarnation: str) -> ChildSpec:
+    """What stands in the queue tree's place on a node that does not lead."""
+    from otpq.node.uplink import Uplink, UplinkSettings  # it dials, which a node that leads never does: 4 MiB
+
+    me = Member(config.name.plain, str(config.name), incarnation)
+    settings = UplinkSettings(
+        me=me,
+        seeds=config.seeds,
+        cookie=cookie,
+        cookie_file=str(config.cookie),
+        lease=config.lease,
+        owner=self_pid(),
+        deaths=partial(deaths_in, config.place, me.node),
+        functions=Functions(config, incarnation, self_pid().process.registry),
+        joined=partial(_note_leader, config, incarnation),
+    )
+    doorman = partial(
+        Doorman.start_link, partial(Listener, config.listens_at, cookie), config.name.plain, name="doorman"
+    )
+    children = [
+        ChildSpec(id="doorman", start=doorman),
+        ChildSpec(id="uplink", start=partial(Uplink.start_link, settings, name="queue_server"), shutdown=10.0),
+    ]
+    # The uplink tells the doorman who leads.
+    start = partial(
+        Supervisor.start_link, children, strategy="rest_for_one", max_restarts=5, max_seconds=10.0, name="federation"
+    )
+    return ChildSpec(id="federation", start=start, type="supervisor")
+
+
+def _note_leader(config: NodeConfig, incarnation: str, leader: NodeName) -> None:
+    """Say it at the door, and to the warden, whose last act may be to tell of our death there."""
+    cast("doorman", Leader(str(leader)))
+    leave_word(config.place, incarnation, config.name.plain, str(leader), config.cookie.absolute())
 
 
 def _start_pools(config: NodeConfig, name: str, incarnation: str) -> Pid:
@@ -132,6 +176,8 @@ def _pool_config(config: NodeConfig, pool: PoolSettings, name: str, incarnation:
         parallel=pool.at_a_time,
         size=pool.least,
         most=pool.most,
+        recycle_tasks=pool.recycle_tasks,
+        recycle_memory=pool.recycle_memory,
         memory=config.memory,
         script_dirs=tuple(map(str, config.script_dirs)),
         app=config.app or "",
@@ -139,8 +185,9 @@ def _pool_config(config: NodeConfig, pool: PoolSettings, name: str, incarnation:
         # What a handler submits goes to its own node, whatever the shell that started the node talks to.
         environment={"OTPQ_NODE": str(config.name), "OTPQ_COOKIE_FILE": str(config.cookie.absolute())},
         grace=config.grace,
+        is_fenced_at_once=config.leads,
         lease=config.lease,
-        beat=min(1.0, config.lease / 5),
+        beat=min(config.heartbeat, config.lease / 5),
     )
 
 

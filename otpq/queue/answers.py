@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 from otpq.core import events as ev
 from otpq.core.records import Needs
-from otpq.otp import TreeNode, cast, tree
+from otpq.errors import OtpqError
+from otpq.otp import TreeNode, tree
 from otpq.queue import queries
 from otpq.queue.bulks import Bulk, bulk_of
 from otpq.queue.clients import session_of
@@ -26,8 +27,9 @@ if TYPE_CHECKING:
 
     from otpq.core import effects as ef
     from otpq.core.core import QueueCore
-    from otpq.otp import Registry
+    from otpq.otp import Pid, Registry
     from otpq.queue.clients import Clients
+    from otpq.queue.federation import Federation, RemotePool
     from otpq.queue.looking import Inquiry
     from otpq.queue.lookups import Lookups
     from otpq.queue.messages import PoolAnswer
@@ -64,6 +66,12 @@ class Answers:
     """The queue server's own."""
     registry: Registry
     pools: Pools
+    tell_pool: Callable[[Pid | RemotePool, object], None]
+    """Tells a pool something, here or on another node."""
+    functions: Callable[[str, dict[str, Any]], Any]
+    """Calls a management function of this node."""
+    federation: Callable[[], Federation]
+    """The other nodes."""
     running: dict[str, frozenset[int]] = field(default_factory=dict)
     """The seqs that have started, by session."""
     workers: Workers = field(default_factory=lambda: Workers(time.monotonic))
@@ -106,7 +114,7 @@ class Answers:
             BadQuery: There is no such pool.
         """
         for pid, told in self.pools.order(session, number, pool, order):
-            cast(pid, told)
+            self.tell_pool(pid, told)
 
     def pool_answered(self, answer: PoolAnswer) -> None:
         """A pool says what became of an order."""
@@ -348,7 +356,48 @@ def _queue_stats(on: Answers, *_: object) -> object:
 
 
 def _nodes(on: Answers, *_: object) -> object:
-    return [{"node": on.node, "incarnation": on.incarnation, "leads": True}]
+    return [
+        {
+            "node": member.node,
+            "address": member.address,
+            "incarnation": member.incarnation,
+            "state": member.state,
+            "leads": member.leads,
+            "since": member.since,
+        }
+        for member in on.federation().members()
+    ]
+
+
+def _rpc(on: Answers, session: bytes, query: wire.Query, body: verbs.CallNode) -> None:
+    def then(value: Any, error: str) -> None:
+        if error:
+            on.fail(session, query.number, "refused", f"{body.node}: {error}")
+        else:
+            on.clients.tell(session, queries.answer(query.number, value))
+
+    if body.node == on.node:
+        try:
+            then(on.functions(body.function, body.arguments), "")
+        except OtpqError as error:
+            then(None, str(error))
+    elif not on.federation().call(body.node, body.function, body.arguments, then):
+        names = ", ".join(member.node for member in on.federation().members() if member.state != "down")
+        raise queries.BadQuery("no_node", f"no node {body.node!r} is in the cluster; there are: {names}")
+
+
+def _node_lost(on: Answers, _session: bytes, _query: wire.Query, body: verbs.NodeDeath) -> object:
+    """A node's warden, or whoever else has its tombstone, tells of its end."""
+    death = ev.NodeLost(
+        node=body.node,
+        incarnation=body.incarnation,
+        started=None if body.started is None else frozenset(body.started),
+        fenced=body.fenced,
+        is_complete=body.is_complete,
+    )
+    on.federation().lost(death)
+    on.ask_core(death)
+    return "noted"
 
 
 ANSWERS: Final[dict[str, Callable[[Answers, bytes, wire.Query, Any], object]]] = {
@@ -370,6 +419,8 @@ ANSWERS: Final[dict[str, Callable[[Answers, bytes, wire.Query, Any], object]]] =
     "handlers": _handlers,
     "workers": _workers,
     "nodes": _nodes,
+    "rpc": _rpc,
+    "node_lost": _node_lost,
     "queue_stats": _queue_stats,
     "worker_stats": _worker_stats,
     "health": _health,

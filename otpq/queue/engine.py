@@ -16,7 +16,6 @@ from otpq.core.core import QueueCore
 from otpq.core.effects import Persist
 from otpq.core.events import Now
 from otpq.core.records import Changes, Loaded
-from otpq.core.state import Config
 from otpq.errors import StoreError
 from otpq.faults import hit
 from otpq.queue.trouble import DAMAGED, Trouble, trouble_of
@@ -27,6 +26,7 @@ if TYPE_CHECKING:
 
     from otpq.core.effects import Told
     from otpq.core.events import Event
+    from otpq.core.state import Config
     from otpq.store.protocol import Store
 
 __all__ = ["Engine", "now"]
@@ -45,13 +45,13 @@ def now() -> Now:
 class Engine:
     """For one thread. While there is `trouble`, no step is to be taken."""
 
-    def __init__(self, store: Store, epoch: int, lease: float) -> None:
+    def __init__(self, store: Store, config: Config) -> None:
         """Go on where the store is, which is open."""
         self.trouble: Trouble | None = None
         """Why nothing can be decided now; None: it can."""
         self.commits = 0
         self._store = store
-        self._config = Config(epoch=epoch, lease=lease)
+        self._config = config
         self._probe_at = 0.0
         self.core = self._recovered()
         """A new one after each trouble."""

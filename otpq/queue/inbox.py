@@ -8,12 +8,9 @@ from __future__ import annotations
 import threading
 import time
 from queue import Empty, SimpleQueue
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple, Protocol
 
-if TYPE_CHECKING:
-    from otpq.wire.listener import Listener
-
-__all__ = ["Arrived", "PolledInbox"]
+__all__ = ["Arrived", "Pollable", "PolledInbox"]
 
 CLOSE: Final = 2.0
 """Seconds that a killer waits for the owner to close the socket."""
@@ -26,16 +23,32 @@ class Arrived(NamedTuple):
     data: bytes
 
 
+class Pollable(Protocol):
+    """What messages arrive at: a `Listener`, or the line to another node. One thread owns it; only `wake` is for others."""
+
+    def wait(self, timeout: float | None = None) -> None:
+        """Return when something has arrived, somebody called `wake`, or `timeout` seconds have passed."""
+
+    def wake(self) -> None:
+        """Make `wait` return."""
+
+    def receive(self) -> tuple[bytes, bytes] | None:
+        """The next (peer, bytes), if one is there."""
+
+    def close(self) -> None:
+        """Close it."""
+
+
 class PolledInbox(SimpleQueue[Any]):
     """A SimpleQueue whose `get` also returns what arrives at `listener`, once there is one."""
 
     def __init__(self) -> None:
-        self.listener: Listener | None = None
+        self.listener: Pollable | None = None
         self._owner = 0
         self._is_closing = False
         self._closed = threading.Event()
 
-    def attend(self, listener: Listener) -> None:
+    def attend(self, listener: Pollable) -> None:
         """Wait for `listener` too from now on; its owner is this thread."""
         self.listener, self._owner = listener, threading.get_ident()
 

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from otpq.core.events import SessionOpened
     from otpq.otp import Pid
+    from otpq.queue.federation import RemotePool
     from otpq.queue.messages import PoolAnswer, Reload, Scale
 
 __all__ = ["Ordered", "Pools"]
@@ -25,7 +26,7 @@ __all__ = ["Ordered", "Pools"]
 
 @dataclass(slots=True)
 class _Pool:
-    pid: Pid
+    pid: Pid | RemotePool
     name: str
     node: str
     script_dirs: tuple[str, ...]
@@ -60,11 +61,11 @@ class Pools:
 
     # --- sessions ----------------------------------------------------------------------------------------------------
 
-    def opened(self, event: SessionOpened, pid: Pid) -> bool:
+    def opened(self, event: SessionOpened, pid: Pid | RemotePool) -> bool:
         """Note a session; whether `pid` is new in it."""
         before = self._pools.get(event.session)
         self._pools[event.session] = _Pool(pid, event.pool, event.node, event.script_dirs)
-        return before is None or before.pid is not pid
+        return before is None or before.pid != pid
 
     def closed(self, session: str) -> None:
         """A pool asks for nothing more: no script will run in it."""
@@ -81,7 +82,7 @@ class Pools:
             if session in ordered.missing
         ]
 
-    def pid_of(self, session: str) -> Pid | None:
+    def pid_of(self, session: str) -> Pid | RemotePool | None:
         """Who has opened a session."""
         pool = self._pools.get(session)
         return None if pool is None else pool.pid
@@ -92,7 +93,7 @@ class Pools:
         return None if pool is None else pool.node
 
     @property
-    def items(self) -> list[tuple[str, Pid]]:
+    def items(self) -> list[tuple[str, Pid | RemotePool]]:
         """Each session with who has opened it."""
         return [(session, pool.pid) for session, pool in self._pools.items()]
 
@@ -105,7 +106,7 @@ class Pools:
 
     def order(
         self, client: bytes, request: int, name: str | None, order: Scale | Reload
-    ) -> list[tuple[Pid, PoolOrder]]:
+    ) -> list[tuple[Pid | RemotePool, PoolOrder]]:
         """What to send to whom. Nothing where the same request is under way already: a client sends it again after a reconnect.
 
         Args:

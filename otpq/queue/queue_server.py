@@ -21,13 +21,15 @@ from typing import TYPE_CHECKING, Any, Final
 from otpq.core import effects as ef
 from otpq.core import events as ev
 from otpq.core.records import Needs
-from otpq.errors import StoreError
+from otpq.core.state import Config
+from otpq.errors import StoreError, UsageError
 from otpq.faults import hit
-from otpq.otp import Call, Cast, Crash, Down, GenServer, NoReply, Ok, Stop, cast, monitor, reply
+from otpq.otp import Call, Cast, Crash, Down, GenServer, NoReply, Ok, Pid, Stop, cast, monitor, reply
 from otpq.queue import queries
 from otpq.queue.answers import ANSWERS, Answers, facts, name_of
 from otpq.queue.clients import Clients, session_of
 from otpq.queue.engine import Engine, now
+from otpq.queue.federation import LOOK_EVERY, Federation, Hooks, RemotePool
 from otpq.queue.inbox import Arrived, PolledInbox
 from otpq.queue.looking import PATIENCE, look
 from otpq.queue.lookups import LOOK, Lookups
@@ -39,10 +41,12 @@ from otpq.queue.script_check import has_scripts, wrong_scripts
 from otpq.queue.turns import Answered
 from otpq.store.errors import StaleEpoch
 from otpq.wire import messages as wire
-from otpq.wire.codec import Fault, decode_from_client, encode
+from otpq.wire.codec import Fault, encode
+from otpq.wire.peer_codec import decode_at_leader
+from otpq.wire.peers import Member
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from otpq.otp import Caller, MonitorRef
     from otpq.queue.clients import Submission
@@ -56,8 +60,14 @@ logger = logging.getLogger("otpq.queue")
 
 STEP: Final = 1_000
 """Tasks in one step, about: beyond that a commit takes longer and nothing is gained."""
+FAULTY: Final = 1_000
+"""Peers that are remembered to have sent what makes no sense."""
 PATIENT: Final = frozenset({ev.Results, ev.Demand, ev.Heartbeat, ev.Running})
 """Events that may wait for others. Demand comes with results, and before a worker has nothing left."""
+
+
+def _no_functions(name: str, _arguments: dict[str, Any]) -> Any:
+    raise UsageError(f"{name} cannot be called: this queue server has no node around it")
 
 
 class QueueServer(GenServer):
@@ -80,6 +90,10 @@ class QueueServer(GenServer):
         *,
         has_reader: bool = False,
         lease: float = 30.0,
+        address: str = "",
+        functions: Callable[[str, dict[str, Any]], Any] = _no_functions,
+        handlers: Mapping[str, bytes] | None = None,
+        queues: Mapping[str, int] | None = None,
     ) -> Ok | None:
         """Take over the store, listen, and go on where the last queue server was.
 
@@ -91,6 +105,10 @@ class QueueServer(GenServer):
             lost: Incarnations of which the death is proven.
             has_reader: Whether a `Reader` will look into the store for it; else it does so itself, a little at a time.
             lease: Seconds that a node's leases last after its last heartbeat, as the node counts them.
+            address: Where other nodes find it, `name@host:port`; else as its name says.
+            functions: Calls a management function of this node.
+            handlers: Options of handlers by the cluster's file, packed; see `Config`.
+            queues: How many tasks a queue may hold, by the same.
         """
         self._node, self._incarnation = node, incarnation
         self._store = open_store()
@@ -107,6 +125,7 @@ class QueueServer(GenServer):
         self._sessions: dict[Any, str] = {}
         self._queue: deque[ev.Event] = deque(lost)
         self._stepped_at = 0.0
+        self._faulty: set[bytes] = set()
         self._faults = dict.fromkeys(("oversized", "garbage", "invalid", "unknown_session"), 0)
         self._answers = Answers(
             node=node,
@@ -122,9 +141,26 @@ class QueueServer(GenServer):
             counters=self._counters,
             registry=self.registry,
             pools=self._pools,
+            tell_pool=self._tell,
+            federation=lambda: self._federation,
+            functions=functions,
         )
-        self._engine = Engine(self._store, epoch, lease)
+        self._federation = self._federate(address, epoch, lease)
+        config = Config(epoch=epoch, lease=lease, handlers=dict(handlers or {}), queues=dict(queues or {}))
+        self._engine = Engine(self._store, config)
         return None
+
+    def _federate(self, address: str, epoch: int, lease: float) -> Federation:
+        me = Member(self._node, address or self._node, self._incarnation, leads=True, since=now().wall)
+        hooks = Hooks(
+            ask=self._ask,
+            opened=self._pools.opened,
+            closed=self._pools.closed,
+            gone=self._answers.pool_gone,
+            facts=lambda session, workers: self._answers.workers.told(session, self._pools.node_of(session), workers),
+            answered=self._answers.pool_answered,
+        )
+        return Federation(me, epoch, lease, self._listener, hooks)
 
     # --- waking up ---------------------------------------------------------------------------------------------------
 
@@ -225,6 +261,7 @@ class QueueServer(GenServer):
     # --- the step ----------------------------------------------------------------------------------------------------
 
     def _go_on(self) -> NoReply | Stop:
+        self._federation.look()
         engine = self._engine
         try:
             if engine.trouble is not None and not self._recovers():
@@ -238,7 +275,11 @@ class QueueServer(GenServer):
             self._stepped_at = time.monotonic()
         except StaleEpoch as stale:
             return Stop(Crash(stale))
-        return NoReply(engine.until_probe if engine.trouble is not None else min(engine.core.wake(now()), 3600.0))
+        return NoReply(
+            engine.until_probe
+            if engine.trouble is not None
+            else min(engine.core.wake(now()), 3600.0 if self._federation.is_alone else LOOK_EVERY)
+        )
 
     def _patience(self) -> float:
         """Seconds that what has arrived may wait for more (`pace.py`); 0 or less: it may not."""
@@ -300,6 +341,13 @@ class QueueServer(GenServer):
         if outcome is not None:
             self._onlooker.tell(outcome)
 
+    def _tell(self, pool: Pid | RemotePool, message: Any) -> None:
+        """Tell a pool something, here or on another node."""
+        if isinstance(pool, RemotePool):
+            self._federation.tell(pool, message if isinstance(message, tuple) else (message,))
+        else:
+            cast(pool, message)
+
     def _tell_pool(self, session: str, effects: list[ef.Told]) -> None:
         pool = self._pools.pid_of(session)
         if pool is None:
@@ -307,7 +355,7 @@ class QueueServer(GenServer):
         is_dispatch = any(isinstance(effect, ef.Dispatch) for effect in effects)
         if is_dispatch:
             hit("dispatch.before")
-        cast(pool, tuple(effects))
+        self._tell(pool, tuple(effects))
         if is_dispatch:
             hit("dispatch.after")
 
@@ -341,7 +389,7 @@ class QueueServer(GenServer):
             return False
         for session, pool in self._pools.items:
             # They open anew, and send their results again: these come first.
-            cast(pool, (ef.UnknownSession(session=session),))
+            self._tell(pool, (ef.UnknownSession(session=session),))
         return True
 
     def _refuse(self, events: Iterable[ev.Submit], trouble: Trouble) -> None:
@@ -353,12 +401,15 @@ class QueueServer(GenServer):
     # --- clients -----------------------------------------------------------------------------------------------------
 
     def _arrived(self, peer: bytes, data: bytes) -> None:
-        message = decode_from_client(data)
+        message = decode_at_leader(data)
         if isinstance(message, Fault):
-            self._faults[message.kind] += 1
+            self._note_fault(peer, message)
             return
         if isinstance(message, wire.Hello):
             self._clients.hello(peer, message)
+            self._send_outbox()
+            return
+        if self._federation.hear(peer, message):
             self._send_outbox()
             return
         session = self._clients.session_of(peer)
@@ -368,6 +419,15 @@ class QueueServer(GenServer):
         _HEAR[type(message)](self, peer, session, message)
         if self._clients.outbox:
             self._send_outbox()
+
+    def _note_fault(self, peer: bytes, fault: Fault) -> None:
+        """Count bytes that are no message; of each peer the first is logged too."""
+        self._faults[fault.kind] += 1
+        if peer not in self._faulty:
+            if len(self._faulty) >= FAULTY:
+                self._faulty.clear()
+            self._faulty.add(peer)
+            logger.warning("a message of peer %s was dropped, others of it are counted: %s", peer.hex(), fault.text)
 
     def _hear_submit(self, _peer: bytes, session: bytes, message: wire.Submit) -> None:
         submission = self._clients.submit(session, message)

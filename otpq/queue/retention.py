@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from otpq.store.protocol import Ended
 
-__all__ = ["Retention"]
+__all__ = ["Retention", "seconds_of"]
 
 DAY: Final = 86_400.0
 _UNITS: Final = {"s": 1.0, "m": 60.0, "h": 3_600.0, "d": DAY, "w": 7 * DAY}
@@ -63,7 +63,7 @@ class Retention:
             if not equals:
                 raise BadOption("retention", part, _RIGHT)
             of = handlers.setdefault(handler, {}) if handler else states
-            of[state] = _seconds(time.strip())
+            of[state] = seconds_of(time.strip())
         return cls(states, handlers)
 
     def of(self, name: str, state: str) -> float | None:
@@ -93,7 +93,12 @@ class Retention:
             yield from of.items()
 
 
-def _seconds(text: str) -> float | None:
+def seconds_of(text: str) -> float | None:
+    """The seconds that a text like '30d' means; None: 'forever'.
+
+    Raises:
+        BadOption: It is not of that form.
+    """
     if text == "forever":
         return None
     match = _DURATION.fullmatch(text)

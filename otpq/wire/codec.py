@@ -12,7 +12,7 @@ import msgspec
 
 from otpq.wire.messages import MAX_MESSAGE, FromClient, FromServer
 
-__all__ = ["Fault", "FaultKind", "decode_body", "decode_from_client", "decode_from_server", "encode"]
+__all__ = ["Fault", "FaultKind", "decode", "decode_body", "decode_from_client", "decode_from_server", "encode"]
 
 T = TypeVar("T")
 
@@ -48,12 +48,12 @@ def encode(value: object) -> bytes:
 
 def decode_from_client(data: bytes) -> FromClient | Fault:
     """The message of a client, or what is wrong with it."""
-    return _decode(_from_client, data)
+    return decode(_from_client, data)
 
 
 def decode_from_server(data: bytes) -> FromServer | Fault:
     """The message of a queue server, or what is wrong with it."""
-    return _decode(_from_server, data)
+    return decode(_from_server, data)
 
 
 def decode_body(data: bytes | msgspec.Raw, type: type[T]) -> T | Fault:
@@ -61,10 +61,11 @@ def decode_body(data: bytes | msgspec.Raw, type: type[T]) -> T | Fault:
     decoder = _bodies.get(type)
     if decoder is None:
         decoder = _bodies[type] = msgspec.msgpack.Decoder(type)
-    return _decode(decoder, data)  # type: ignore[arg-type]
+    return decode(decoder, data)  # type: ignore[arg-type]
 
 
-def _decode(decoder: msgspec.msgpack.Decoder[T], data: bytes | msgspec.Raw) -> T | Fault:
+def decode(decoder: msgspec.msgpack.Decoder[T], data: bytes | msgspec.Raw) -> T | Fault:
+    """What `decoder` makes of bytes that arrived, or what is wrong with them."""
     if len(memoryview(data)) > MAX_MESSAGE:
         return Fault(FaultKind.OVERSIZED, f"{len(memoryview(data)):,} bytes; a message has at most {MAX_MESSAGE:,}")
     try:

@@ -24,6 +24,7 @@ SECRET_BYTES: Final = 32
 CHECK_BYTES: Final = 3
 """32 + 3 bytes are 56 letters of base 32, without padding."""
 PREFIX: Final = "otpq-"
+FINGERPRINT_BYTES: Final = 8
 
 
 class BadCookie(UsageError):
@@ -141,6 +142,10 @@ class Cookie:
     def text(self) -> str:
         """The form that is kept in the file. A secret: for nothing but the file."""
         return PREFIX + base64.b32encode(self.secret + _checksum(self.secret)).decode().lower()
+
+    def fingerprint(self) -> str:
+        """16 hex digits that tell this cookie from another and say nothing else of it: for people who compare two nodes."""
+        return hmac.digest(self.secret, b"otpq fingerprint 1", hashlib.sha256)[:FINGERPRINT_BYTES].hex()
 
     def server_keys(self) -> KeyPair:
         """The CURVE keys of every listening socket of the cluster."""

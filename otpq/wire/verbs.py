@@ -12,6 +12,7 @@ from otpq.wire.messages import MAX_TASKS, Name, Packed, TaskId, Text
 __all__ = [
     "VERBS",
     "Affected",
+    "CallNode",
     "CancelAll",
     "CancelTask",
     "CountsOf",
@@ -21,6 +22,7 @@ __all__ = [
     "LogLine",
     "LogPage",
     "LogsOf",
+    "NodeDeath",
     "PauseOf",
     "PoolName",
     "QueueName",
@@ -163,6 +165,24 @@ class LogPage(msgspec.Struct, frozen=True, array_like=True):
     """Whether the task has ended: without `more`, this was all."""
 
 
+class CallNode(msgspec.Struct, frozen=True, array_like=True):
+    """Takes: a node, one of its management functions, and plain arguments by name. Answered by what it returns."""
+
+    node: Text
+    function: Name
+    arguments: dict[str, Any] = {}
+
+
+class NodeDeath(msgspec.Struct, frozen=True, array_like=True):
+    """Takes: the proven death of a node's incarnation, as `NodeLost` of the core. Answered by 'noted'."""
+
+    node: Text
+    incarnation: Text
+    started: list[int] | None = None
+    fenced: bool = False
+    is_complete: bool = True
+
+
 class TaskRef(msgspec.Struct, frozen=True, array_like=True):
     """Takes: a task."""
 
@@ -238,6 +258,8 @@ VERBS: Final[dict[str, Verb]] = {
     "handlers": Verb(None, list[Facts]),
     "workers": Verb(None, list[Facts]),
     "nodes": Verb(None, list[Facts]),
+    "rpc": Verb(CallNode, Any),
+    "node_lost": Verb(NodeDeath, str),
     "queue_stats": Verb(None, dict[str, Facts]),
     "worker_stats": Verb(None, Facts),
     "health": Verb(None, Facts),

@@ -133,7 +133,8 @@ def _greeting(reader: FrameReader) -> Greeting:
 def _prepare(greeting: Greeting) -> None:
     import faulthandler
 
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the node
+    # Ctrl-C is for the node. Not SIG_IGN, which every program that a handler starts would inherit.
+    signal.signal(signal.SIGINT, lambda *_: None)
     sys.path[:] = greeting.path
     sys.argv[:] = sys.argv[2:] or ["otpq-child"]
     faulthandler.enable()  # a crash in C code leaves its Python traceback in the log

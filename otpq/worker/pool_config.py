@@ -56,6 +56,9 @@ class PoolConfig:
     """Seconds that a child may take to load the app."""
     beat: float = 1.0
     """Seconds between two signs of life."""
+    is_fenced_at_once: bool = True
+    """Whether the lease counts from the start; else from the first sign of life that is acknowledged: a node that has yet to join
+    its cluster has no leases that could run out."""
     lease: float = 30.0
     """Seconds after the sending of the last acknowledged one that children may run."""
 

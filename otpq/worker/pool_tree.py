@@ -36,7 +36,8 @@ def pool_tree(first: PoolConfig, *others: PoolConfig) -> ChildSpec:
         for config in configs
     ]
     staffs = [ChildSpec(id=config.staff, start=partial(_start_staff, config), type="supervisor") for config in configs]
-    warden = partial(Warden.start_link, first.directory, first.node, first.incarnation, first.lease, name=first.warden)
+    first_lease = first.lease if first.is_fenced_at_once else None
+    warden = partial(Warden.start_link, first.directory, first.node, first.incarnation, first_lease, name=first.warden)
     # A pool or a worker that crashes is a fault of ours, and rare; a few in ten seconds are worth another try.
     children = [
         ChildSpec(

@@ -31,6 +31,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from otpq.worker import tombstone
 from otpq.worker.deadline import Deadline
 from otpq.worker.descendants import children_of, kill_trees
 from otpq.worker.frames import FrameReader, send_frame
@@ -250,7 +251,17 @@ def main() -> None:
         os._exit(0)
     os.close(read)
     Keeper(node, starter, write, Waiter()).run()
+    _tell_of_the_end(node)
     os._exit(0)
+
+
+def _tell_of_the_end(node: Node) -> None:
+    """Become the program that the node has named for this moment, if it has and its death is proven."""
+    if not tombstone.path_of(node.directory, node.incarnation).exists():
+        return
+    with contextlib.suppress(OSError, ValueError):  # none was named; and without one the lease's end tells
+        words = json.loads((node.directory / f"obituary.{node.incarnation}").read_text(encoding="utf-8"))
+        os.execv(words[0], words)  # noqa: S606 - no shell is what is wanted
 
 
 def _be_starter(node: Node, keeper: int) -> None:

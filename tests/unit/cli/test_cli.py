@@ -15,6 +15,7 @@ from otpq.cli import options, tasks
 from otpq.cli import queues as queue_commands
 from otpq.cli.exits import exit_code, one_line
 from otpq.cli.program import app
+from otpq.cli.up import is_here
 from otpq.client.errors import CookieRefused, NodeUnreachable, QueryFailed, TaskFailed, TaskNotFound, WaitTimeout
 from otpq.client.questions import Page, Selector
 from otpq.errors import OtpqError, StoreError
@@ -499,3 +500,41 @@ def test_values_and_pairs() -> None:
     assert options.value('{"a": 1}') == {"a": 1}
     assert options.value("héllo") == "héllo"
     assert options.pairs(["a=1", "b=x=y"]) == {"a": 1, "b": "x=y"}
+
+
+def test_cookie_show_tells_where_and_which_but_not_the_cookie(tmp_path: Path) -> None:
+    cookie = Cookie.new()
+    cookie.write(tmp_path / "cookie", replace=True)
+    shown = otpq("cookie", "show", "--cookie-file", str(tmp_path / "cookie"))
+    assert shown.stdout == f"file: {tmp_path}/cookie\nfingerprint: {cookie.fingerprint()}\n"
+    assert cookie.fingerprint() != Cookie.new().fingerprint()
+    told = otpq("cookie", "show", "--secret", "--json", "--cookie-file", str(tmp_path / "cookie"))
+    assert json.loads(told.stdout)["cookie"] == cookie.text()
+    assert otpq("cookie", "show", "--cookie-file", str(tmp_path / "none")).exit_code == 5
+
+
+def test_config_check_says_who_leads_or_what_is_wrong(tmp_path: Path) -> None:
+    file = tmp_path / "cluster.yaml"
+    file.write_text("nodes:\n  a@h:\n  b@h:\n")
+    assert otpq("config", "check", str(file)).stdout == f"{file}: all is well: a@h leads, b@h\n"
+    assert json.loads(otpq("config", "check", "--json", str(file)).stdout)["leader"] == "a@h"
+    file.write_text("nodes:\n  a@h:\nretires: 3\n")
+    wrong = otpq("config", "check", str(file))
+    assert wrong.exit_code == 2
+    assert wrong.stderr.startswith("otpq: unknown key 'retires' in cluster.yaml, line 3")
+
+
+def test_a_node_lives_here_if_its_host_is_one_of_this_machine_s() -> None:
+    assert is_here("127.0.0.3")
+    assert is_here("[::1]")
+    assert is_here("localhost")
+    assert not is_here("192.0.2.1")  # kept for documentation (RFC 5737)
+    assert not is_here("nowhere.invalid")
+
+
+def test_up_says_where_the_nodes_of_a_file_live_if_none_does_here(tmp_path: Path) -> None:
+    file = tmp_path / "cluster.yaml"
+    file.write_text("nodes: {a@192.0.2.1: {}}")
+    result = otpq("up", "--config", str(file))
+    assert result.exit_code == 2
+    assert "lives on this host; they live on 192.0.2.1" in result.stderr

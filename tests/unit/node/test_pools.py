@@ -40,6 +40,10 @@ def test_a_pool_is_a_name_and_words() -> None:
         name="io", queues=("a", "b"), executor="thread", parallel=4, least=1, most=3, tags=("x", "y")
     )
     assert PoolSettings.parse("io").queues == ("default",)
+    recycled = PoolSettings.parse("io:recycle=100,recycle_memory=1G")
+    assert (recycled.recycle_tasks, recycled.recycle_memory) == (100, 1024.0)
+    never = PoolSettings.parse("io:recycle=none,recycle_memory=none")
+    assert (never.recycle_tasks, never.recycle_memory) == (None, None)
     assert PoolSettings(queues=("q",), least=3).with_words("workers=0..2") == PoolSettings(
         queues=("q",), least=0, most=2
     )
@@ -69,6 +73,8 @@ def test_how_many_tasks_a_child_runs_follows_from_its_executor(
         ("io:min=x", "workers=-1 is not allowed: a whole number, 0 or more"),
         ("io:min=3,max=2", "max=2 is not allowed: a whole number, 1 or more and not below min (3)"),
         ("io:min=0,max=0", "max=0 is not allowed"),
+        ("io:recycle=0", "recycle=0 is not allowed: a whole number of tasks, 1 or more, or none"),
+        ("io:recycle_memory=much", "memory='much' is not allowed"),
         ("io:queues=", "queue='' is not allowed"),
         ("io:queues=a|a", "queues=('a', 'a') is not allowed: one or more names, each once"),
     ],
