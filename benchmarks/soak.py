@@ -40,7 +40,7 @@ import otpq
 app = otpq.App("soak")
 
 @app.task(name="noop")
-def noop(n): return n
+def noop(n=0): return n
 
 @app.task(name="shaky", retry_delay=0.05)
 def shaky(ctx: otpq.Context, n):
