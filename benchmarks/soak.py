@@ -101,7 +101,7 @@ WORDS: Final = (
 )
 
 KINDS: Final = {
-    "noop": ("default", 0.700, "succeeded"),
+    "noop": ("default", 0.697, "succeeded"),
     "shaky": ("default", 0.100, "succeeded"),
     "talk": ("default", 0.060, "succeeded"),
     "nap": ("threads", 0.060, "succeeded"),
