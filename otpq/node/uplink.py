@@ -74,6 +74,8 @@ class UplinkSettings:
 class Uplink(GenServer):
     """The connection to the leader, and what passes over it."""
 
+    trap_exit = True  # its supervisor's word to end finds it between two batches, never inside a send
+
     def make_inbox(self) -> PolledInbox:
         """One wait for messages and for the connection."""
         self._inbox = PolledInbox()
