@@ -88,9 +88,9 @@ def recovery(stand: Stand, client: Client, number: int) -> float:
         file = stand.home / f"runs-{number}"
         handle = client.submit(Call("stay", (str(file),)), LONG)
         until(lambda: file.exists() and file.read_text().count("\n") == 1, "it runs")
+        client.scale("default", 1)  # now the others have a place for it, too
         at = time.monotonic()
         killed.process.send_signal(signal.SIGKILL)
-        client.scale("default", 1)
         handle.get(LONG)
     return (float(file.read_text().splitlines()[1].split()[1]) - at) * 1e3
 

@@ -75,9 +75,9 @@ class Pools:
     def gone(self, session: str) -> list[Ordered]:
         """A pool has ended; the orders that end with it."""
         pool = self._pools.pop(session, None)
-        name = session if pool is None else pool.name
+        name = session if pool is None else f"{pool.name!r} on {pool.node}"
         return [
-            self._end(number, BadQuery("pool_gone", f"pool {name!r} ended before it had answered; ask again"))
+            self._end(number, BadQuery("pool_gone", f"pool {name} ended before it had answered; ask again"))
             for number, ordered in list(self._orders.items())
             if session in ordered.missing
         ]
