@@ -37,6 +37,8 @@ class Leader:
 class Doorman(GenServer):
     """Answers every greeting by who leads."""
 
+    trap_exit = True  # its supervisor's word to end finds it between two batches, never inside a send
+
     def make_inbox(self) -> PolledInbox:
         """One wait for messages and for the socket."""
         self._inbox = PolledInbox()

@@ -24,6 +24,7 @@ from otpq.node.line import Line
 from otpq.otp import Call, Cast, Down, GenServer, NoReply, Ok, Pid, cast, monitor, reply, send
 from otpq.queue.inbox import Arrived, PolledInbox
 from otpq.queue.messages import Beat, Beaten, OpenPool, PoolAnswer, PoolFacts, PoolOrder, Reload, Scale
+from otpq.queue.roster import changed
 from otpq.wire import messages as wire
 from otpq.wire import peers
 from otpq.wire.codec import Fault
@@ -91,7 +92,8 @@ class Uplink(GenServer):
         self._is_in = False
         self._join_at = 0.0
         self._said_at = 0.0
-        self._members: list[peers.Member] = []
+        self._states: dict[str, str] = {}
+        """Of each node of the cluster, as the leader says."""
         self._version = 0
         self._pools: dict[str, Pid] = {}
         self._refs: dict[MonitorRef, str] = {}
@@ -231,7 +233,10 @@ class Uplink(GenServer):
 
     def _learn(self, version: int, members: list[peers.Member]) -> None:
         if version > self._version:
-            self._version, self._members = version, members
+            for member in changed(members, self._states):
+                if member.node != self._me.node:
+                    logger.info("node %s is %s, as %s says", member.node, member.state, self._line.to)
+            self._version, self._states = version, {member.node: member.state for member in members}
 
     def _call(self, called: peers.Called) -> peers.Returned:
         try:

@@ -101,8 +101,8 @@ class Federation:
         for death in self._nodes.leave(peer, now()):
             self._hooks.ask(death)
 
-    def _returned(self, _peer: bytes, returned: peers.Returned) -> None:
-        self._nodes.returned(returned)
+    def _returned(self, peer: bytes, returned: peers.Returned) -> None:
+        self._nodes.returned(peer, returned)
 
     def _ask_all(self, events: Sequence[ev.Event]) -> None:
         for event in events:

@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import logging
 from itertools import count
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import msgspec
 
 from otpq.core import events as ev
 from otpq.core.state import Config
 from otpq.queue.messages import PoolOrder, Scale
-from otpq.queue.roster import Roster
+from otpq.queue.roster import Roster, changed
 from otpq.wire import messages as wire
 from otpq.wire import peers
 from otpq.wire.peers import Member, pack_effects, unpack_events
@@ -34,6 +34,14 @@ MARGIN: Final = Config().lease_margin
 logger = logging.getLogger("otpq.queue")
 
 
+class _Called(NamedTuple):
+    """A management function of a node, called and not returned."""
+
+    peer: bytes
+    node: str
+    then: Callable[[Any, str], None]
+
+
 class Nodes:
     """Who else is in the cluster, which pools they have, and what is owed to them."""
 
@@ -50,7 +58,9 @@ class Nodes:
         self._ended: list[str] = []
         self._told_version = self.roster.version
         self._numbers = count(1)
-        self._calls: dict[int, Callable[[Any, str], None]] = {}
+        self._calls: dict[int, _Called] = {}
+        self._states = {me.node: me.state}
+        """Of each node, what was last logged."""
 
     # --- what they say ----------------------------------------------------------------------------------------------
 
@@ -74,6 +84,7 @@ class Nodes:
             self._lease,
         )
         self.outbox.append((peer, joined))
+        self._states[join.node] = "up"
         logger.info("node %s (incarnation %s) is up", join.node, join.incarnation)
         deaths: list[Event] = [death for death in self._events(join.deaths) if self._is_of(death, join.node)]
         return deaths
@@ -120,6 +131,8 @@ class Nodes:
         if member is None:
             return []
         self._end([session for session, of in self._sessions.items() if of == member.node])
+        self._states[member.node] = "down"
+        logger.info("node %s has left", member.node)
         return [ev.NodeLost(node=member.node, incarnation=member.incarnation, started=frozenset(), fenced=True)]
 
     def lost(self, death: ev.NodeLost, now: Now) -> None:
@@ -143,8 +156,25 @@ class Nodes:
         self.roster.look(wall=now.wall, mono=now.mono)
         if self._told_version != self.roster.version:
             self._told_version = self.roster.version
-            members = peers.Members(self.roster.version, self.roster.members())
-            self.outbox += [(peer, members) for peer in self.roster.peers()]
+            members = self.roster.members()
+            self.outbox += [(peer, peers.Members(self.roster.version, members)) for peer in self.roster.peers()]
+            self._log_changes(members)
+        self._fail_calls()  # also of a node that came back on another connection
+
+    def _log_changes(self, members: list[Member]) -> None:
+        for member in changed(members, self._states):
+            # Down without a suspicion before is a proven death, and most of those were asked for.
+            is_odd = "suspected" in {member.state, self._states.get(member.node)}
+            level = logging.WARNING if is_odd else logging.INFO
+            logger.log(level, "node %s is %s", member.node, member.state)
+        self._states = {member.node: member.state for member in members}
+
+    def _fail_calls(self) -> None:
+        """Answer for the nodes that will not: whoever called one is not to wait for nothing."""
+        for number, called in list(self._calls.items()):
+            if self.roster.peer_of(called.node) != called.peer:
+                del self._calls[number]
+                called.then(None, f"{called.node} went down before it had answered")
 
     def _member(self, peer: bytes) -> Member | None:
         """Who speaks; one that was given up meanwhile is told to join again, on the connection that still stands."""
@@ -190,15 +220,16 @@ class Nodes:
         if peer is None:
             return False
         number = next(self._numbers)
-        self._calls[number] = then
+        self._calls[number] = _Called(peer, node, then)
         self.outbox.append((peer, peers.Called(number, function, arguments)))
         return True
 
-    def returned(self, message: peers.Returned) -> None:
-        """A function that was called has returned."""
-        then = self._calls.pop(message.number, None)
-        if then is not None:
-            then(message.value, message.error)
+    def returned(self, peer: bytes, message: peers.Returned) -> None:
+        """A function that was called has returned; what others say in its place is dropped."""
+        called = self._calls.get(message.number)
+        if called is not None and called.peer == peer:
+            del self._calls[message.number]
+            called.then(message.value, message.error)
 
 
 def _as_order(effect: Any) -> Any:

@@ -16,9 +16,11 @@ from typing import TYPE_CHECKING, Final
 from otpq.wire.peers import Member
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
     from otpq.wire.peers import Join
 
-__all__ = ["SUSPECT_AFTER", "Roster"]
+__all__ = ["SUSPECT_AFTER", "Roster", "changed"]
 
 SUSPECT_AFTER: Final = 3.0
 """Seconds of silence: three heartbeats."""
@@ -32,6 +34,11 @@ class _Entry:
     peer: bytes
     heard: float
     """By the steady clock."""
+
+
+def changed(members: Iterable[Member], states: Mapping[str, str]) -> list[Member]:
+    """Those that are not in the state that was known of them; one that was not known counts as down."""
+    return [member for member in members if member.state != states.get(member.node, "down")]
 
 
 class Roster:

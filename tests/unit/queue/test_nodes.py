@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
+import logging
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
@@ -13,6 +14,9 @@ from otpq.queue.nodes import Nodes
 from otpq.wire import messages as wire
 from otpq.wire import peers
 from otpq.wire.peers import Member, pack_events, unpack_effects
+
+if TYPE_CHECKING:
+    import pytest
 
 NOW = ev.Now(1000.0, 50.0)
 SESSION = "b@h/b1/default"
@@ -135,6 +139,33 @@ def test_a_function_is_called_and_its_answer_given_to_who_asked() -> None:
     assert them.call("b@h", "status", {}, lambda *told: heard.append(told))
     ((_, called),) = them.outbox
     assert isinstance(called, peers.Called)
-    them.returned(peers.Returned(called.number, {"a": 1}))
-    them.returned(peers.Returned(called.number, {"a": 2}))
+    them.returned(b"x", peers.Returned(called.number, {"a": 0}))
+    assert heard == [], "another answers in its place"
+    them.returned(b"p", peers.Returned(called.number, {"a": 1}))
+    them.returned(b"p", peers.Returned(called.number, {"a": 2}))
     assert heard == [({"a": 1}, "")]
+
+
+def test_who_called_a_node_that_goes_down_hears_so() -> None:
+    them = joined()
+    heard: list[tuple[Any, str]] = []
+    them.call("b@h", "status", {}, lambda *told: heard.append(told))
+    them.look(NOW)
+    assert heard == []
+    them.lost(ev.NodeLost(node="b@h", incarnation="b1", started=frozenset(), fenced=True), NOW)
+    them.look(NOW)
+    assert heard == [(None, "b@h went down before it had answered")]
+
+
+def test_each_change_of_a_node_is_logged_once(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO, "otpq.queue")
+    them = joined()
+    for mono in (50.0, 52.0, 54.0, 56.0, 500.0, 501.0):
+        them.look(ev.Now(1000.0, mono))
+    told = [record.getMessage() for record in caplog.records]
+    assert told == ["node b@h (incarnation b1) is up", "node b@h is suspected", "node b@h is down"]
+    caplog.clear()
+    them = joined()
+    them.leave(b"p", NOW)
+    them.look(NOW)
+    assert [record.getMessage() for record in caplog.records][1:] == ["node b@h has left"]
