@@ -85,7 +85,7 @@ def test_a_pool_that_ends_ends_what_it_has_not_answered() -> None:
     (ended,) = some.gone("s/cpu1")
     assert ended.request == 2
     assert ended.failure is not None
-    assert (ended.failure.code, "'cpu' ended" in str(ended.failure)) == ("pool_gone", True)
+    assert (ended.failure.code, "'cpu' on " in str(ended.failure)) == ("pool_gone", True)
     assert [each.request for each in some.gone("s/cpu2")] == [1]
     assert some.gone("s/cpu2") == []
     assert list(some) == []
