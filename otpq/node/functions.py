@@ -9,7 +9,7 @@ import traceback
 from typing import TYPE_CHECKING, Any, Final
 
 from otpq.errors import UsageError, did_you_mean
-from otpq.otp import CallFailed, TreeNode, tree
+from otpq.otp import CallFailed, tree
 from otpq.worker.pool import Pool
 
 if TYPE_CHECKING:
@@ -63,7 +63,7 @@ class Functions:
     def tree(self) -> dict[str, Any] | None:
         """The supervision tree, as plain values."""
         node = self._registry.whereis("node")
-        return None if node is None else _plain(tree(node))
+        return None if node is None else tree(node).plain()
 
     def stacks(self) -> dict[str, str]:
         """The Python stack of each thread of the node's process, by name."""
@@ -90,15 +90,3 @@ _TABLE: Final[dict[str, Callable[..., Any]]] = {
     "stacks": Functions.stacks,
     "log_level": Functions.log_level,
 }
-
-
-def _plain(node: TreeNode) -> dict[str, Any]:
-    return {
-        "id": node.id,
-        "pid": repr(node.pid),
-        "type": node.type,
-        "restarts": node.restarts,
-        "mailbox": None if node.info is None else node.info.mailbox,
-        "callback": None if node.info is None else node.info.callback,
-        "children": [_plain(child) for child in node.children],
-    }

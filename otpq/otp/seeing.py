@@ -68,6 +68,18 @@ class TreeNode:
     children: tuple[TreeNode, ...]
     """In start order."""
 
+    def plain(self) -> dict[str, object]:
+        """It and all below it in plain values, to be sent elsewhere."""
+        return {
+            "id": self.id,
+            "pid": repr(self.pid),
+            "type": self.type,
+            "restarts": self.restarts,
+            "mailbox": None if self.info is None else self.info.mailbox,
+            "callback": None if self.info is None else self.info.callback,
+            "children": [child.plain() for child in self.children],
+        }
+
 
 def info(server: Server) -> ProcessInfo:
     """What can be seen of a process now, without asking it; also of a dead one, by its pid.

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 from otpq.core import events as ev
 from otpq.core.records import Needs
 from otpq.errors import OtpqError
-from otpq.otp import TreeNode, tree
+from otpq.otp import tree
 from otpq.queue import queries
 from otpq.queue.bulks import Bulk, bulk_of
 from otpq.queue.clients import session_of
@@ -313,20 +313,8 @@ def facts(on: Answers, *_: object) -> dict[str, Any]:
         "clients": len(on.clients),
         "held": core.held,
         "open_leases": core.open_leases,
-        "tree": None if node is None else _plain(tree(node)),
+        "tree": None if node is None else tree(node).plain(),
         **{name: getattr(core.stats, name) for name in core.stats.__struct_fields__},
-    }
-
-
-def _plain(node: TreeNode) -> dict[str, Any]:
-    return {
-        "id": node.id,
-        "pid": repr(node.pid),
-        "type": node.type,
-        "restarts": node.restarts,
-        "mailbox": None if node.info is None else node.info.mailbox,
-        "callback": None if node.info is None else node.info.callback,
-        "children": [_plain(child) for child in node.children],
     }
 
 
