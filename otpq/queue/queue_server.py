@@ -37,7 +37,7 @@ from otpq.queue.messages import Beat, Beaten, EndedTasks, OpenPool, PoolAnswer, 
 from otpq.queue.onlooker import Onlooker
 from otpq.queue.pace import hold
 from otpq.queue.pools import Pools
-from otpq.queue.script_check import has_scripts, wrong_scripts
+from otpq.queue.script_check import AskedScripts, ScriptChecks, has_scripts
 from otpq.queue.turns import Answered
 from otpq.store.errors import StaleEpoch
 from otpq.wire import messages as wire
@@ -118,6 +118,7 @@ class QueueServer(GenServer):
         self._clients = Clients(node, incarnation, epoch)
         self._onlooker = Onlooker(self.registry)
         self._pools = Pools()
+        self._scripts = ScriptChecks(self._scripts_checked)
         self._sessions: dict[Any, str] = {}
         self._queue: deque[ev.Event] = deque(lost)
         self._stepped_at = 0.0
@@ -187,6 +188,8 @@ class QueueServer(GenServer):
                 self._answer(request, caller)
             case Down(ref=ref):
                 self._hear_end(ref)
+            case Response(label=AskedScripts()) as response:
+                self._scripts.answered(response)
             case Response() as response:
                 self._answers.returned(response)
                 self._send_outbox()
@@ -273,6 +276,7 @@ class QueueServer(GenServer):
 
     def _go_on(self) -> NoReply | Stop:
         self._federation.look()
+        self._scripts.look(time.monotonic())
         engine = self._engine
         try:
             if engine.trouble is not None and not self._recovers():
@@ -442,21 +446,32 @@ class QueueServer(GenServer):
 
     def _hear_submit(self, _peer: bytes, session: bytes, message: wire.Submit) -> None:
         submission = self._clients.submit(session, message)
-        left = self._without_wrong_scripts(submission) if has_scripts(message.tasks) else submission
-        if left is not None:
-            self._submit(left)
+        if has_scripts(message.tasks):
+            self._check_scripts(submission)
+        else:
+            self._submit(submission)
 
-    def _without_wrong_scripts(self, submission: Submission) -> Submission | None:
-        """What is left of a submission when scripts that may not run are refused; None: nothing."""
+    def _check_scripts(self, submission: Submission) -> None:
+        """Submit it without the scripts that may not run, now or when other nodes have said what they have."""
         message, there = submission.message, frozenset[bytes]()
         if message.resent:  # what was accepted stays so, though the script or its pool be gone by now
             try:
                 there = frozenset(self._store.load(Needs(ids={task.id for task in message.tasks})).by_id)
             except StoreError:
-                return submission  # the step will say why
-        refusals = wrong_scripts(message.tasks, self._pools.script_dirs, there)
-        client = name_of(submission.session)
-        return self._clients.refused(ef.Refused(client=client, request=message.number, refusals=refusals))
+                self._submit(submission)  # the step will say why
+                return
+        dirs = self._pools.script_dirs
+        here = dirs.pop(self._node, set())
+        elsewhere = {node: of for node, of in dirs.items() if self._federation.reaches(node)}
+        self._scripts.begin(submission, here, elsewhere, there, time.monotonic())
+
+    def _scripts_checked(self, submission: Submission, refusals: Sequence[ef.Refusal]) -> None:
+        client, request = name_of(submission.session), submission.message.number
+        refused = ef.Refused(client=client, request=request, refusals=list(refusals))
+        left = self._clients.refused(refused)
+        if left is not None:
+            self._submit(left)
+        self._send_outbox()
 
     def _hear_watch(self, _peer: bytes, session: bytes, message: wire.Watch) -> None:
         self._clients.watch(session, message.ids)  # first: no end may fall between

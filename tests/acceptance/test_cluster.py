@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 import otpq
+from otpq.client.errors import SubmissionRefused
 from otpq.store.check import check
 from otpq.wire.node_name import NodeName
 from tests.acceptance.cluster import Cluster, overlapping, runs_of, until, worker_pids
@@ -89,6 +90,20 @@ def test_goodbye_is_said_after_the_last_child_and_costs_nothing(cluster: Cluster
         cluster.start(3)
         task = client.wait([handle], LONG)[0]
         assert (task.state, task.attempt, task.interruptions) == ("succeeded", 1, 0)
+
+
+def test_a_script_is_looked_for_on_the_node_that_may_run_it(cluster: Cluster) -> None:
+    scripts = cluster.stage.home / "scripts"
+    scripts.mkdir()
+    (scripts / "greet.sh").write_text("#!/bin/sh\necho hello $1\n")
+    (scripts / "greet.sh").chmod(0o755)
+    cluster.start(1)
+    cluster.start(2, "--script-dir", str(scripts))
+    with cluster.connect() as client:
+        result = client.submit_script(scripts / "greet.sh", ["you"]).get(LONG)
+        assert result["lines"] == ["hello you"]
+        with pytest.raises(SubmissionRefused, match=f"cannot be read: No such file.* scripts may lie in {scripts}"):
+            client.submit_script(scripts / "none.sh")
 
 
 def test_a_name_that_is_up_is_refused(cluster: Cluster) -> None:
