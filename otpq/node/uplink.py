@@ -18,7 +18,7 @@ from otpq.client.errors import CookieRefused
 from otpq.client.link import Change
 from otpq.core import effects as ef
 from otpq.core import events as ev
-from otpq.node.joining import LEAVE, Fatal, JoinedCluster, JoinRefused, NodeNameTaken
+from otpq.node.joining import IS_IN, LEAVE, Fatal, JoinedCluster, JoinRefused, NodeNameTaken
 from otpq.node.line import Line
 from otpq.otp import (
     Call,
@@ -105,6 +105,7 @@ class Uplink(GenServer):
         self._inbox.attend(self._line)
         self.own(self._inbox.close)
         self._is_in = False
+        self._has_left = False
         self._join_at = 0.0
         self._said_at = 0.0
         self._states: dict[str, str] = {}
@@ -125,9 +126,10 @@ class Uplink(GenServer):
                     self._arrived(data)
                 case Cast(told):
                     self._take(told)
+                case Call(request, caller) if request == IS_IN:
+                    reply(caller, self._is_in)
                 case Call(request, caller) if request == LEAVE:
-                    if self._is_in:
-                        self._line.send(peers.Leave())
+                    self._leave()
                     reply(caller, None)
                 case Call(("holders",) as request, caller):
                     self._ask_on(request, caller)
@@ -147,6 +149,8 @@ class Uplink(GenServer):
     def _tend(self) -> NoReply:
         line, now = self._line, time.monotonic()
         change = line.tend()
+        if self._has_left:  # what the leader says of a beat that came too late is no reason to come again
+            return NoReply(1.0)
         if change is Change.UP:
             self._join(now)
         elif change is Change.DOWN:
@@ -199,6 +203,12 @@ class Uplink(GenServer):
         session = next((each.session for each in events if hasattr(each, "session")), session)
         if self._is_in and (events or workers is not None):
             self._line.send(peers.Told(session, pack_events(events), workers))
+
+    def _leave(self) -> None:
+        if self._is_in:
+            self._line.send(peers.Leave())
+            self._has_left = True
+            self._out()
 
     def _open(self, pid: Pid, event: ev.SessionOpened) -> None:
         if self._pools.get(event.session) is not pid:
@@ -314,7 +324,7 @@ class Uplink(GenServer):
                 logger.warning("%s names a leader that cannot be: %s", self._line.to, error)
             return
         if rejected.code == "not_member":
-            if self._is_in:
+            if self._is_in and not self._has_left:
                 logger.warning("%s; joining again", rejected.message)
                 self._out()
                 self._join(time.monotonic())

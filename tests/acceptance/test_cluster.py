@@ -79,13 +79,15 @@ def test_a_node_waits_for_the_one_that_leads_and_says_so(cluster: Cluster) -> No
 
 
 def test_goodbye_is_said_after_the_last_child_and_costs_nothing(cluster: Cluster) -> None:
-    cluster.start(1, workers=0)
+    leader = cluster.start(1, workers=0)
     leaving = cluster.start(2, "--grace", "0.2")
     with cluster.connect() as client:
         handle = client.submit(otpq.Call("wait_for", ("gate",)))
         until((cluster.stage.home / "gate.begun").exists)
         assert leaving.terminate() == 0
         until(lambda: states(client)[cluster.name(2)] == "down")
+        told = [line for line in leader.err if f"node {cluster.name(2)}" in line]
+        assert ["is up" in told[0], "has left" in told[1], len(told)] == [True, True, 2], told
         (cluster.stage.home / "gate").touch()
         cluster.start(3)
         task = client.wait([handle], LONG)[0]
