@@ -80,7 +80,7 @@ def heard(me: Attached, kind: type) -> object:
             return message
 
 
-def test_processes_of_other_nodes_are_called_by_name(cluster: Cluster, me: Attached) -> None:
+def test_processes_of_other_nodes_are_called_and_monitored_by_name(cluster: Cluster, me: Attached) -> None:
     a, b = cluster.name(1), cluster.name(2)
     assert {heard(me, NodeUp), heard(me, NodeUp)} == {NodeUp(a), NodeUp(b)}
     assert nodes() == [a, b]
@@ -90,12 +90,6 @@ def test_processes_of_other_nodes_are_called_by_name(cluster: Cluster, me: Attac
         call(("nobody", b), ("status",))
     with pytest.raises(CallFailed, match="from_afar"):
         call(("pool default", b), ("status",))
-
-
-def test_a_node_that_is_killed_fires_the_monitors_of_its_processes(cluster: Cluster, me: Attached) -> None:
-    b = cluster.name(2)
-    while b not in nodes():
-        heard(me, NodeUp)
     ref = monitor(("pool default", b))
     os.kill(cluster.nodes[b].process.pid, signal.SIGKILL)
     assert heard(me, Down) == Down(ref, ("pool default", b), NoConnection())
@@ -105,24 +99,18 @@ def test_a_node_that_is_killed_fires_the_monitors_of_its_processes(cluster: Clus
     assert caught.value.reason == NoConnection()
 
 
-def test_a_process_that_ends_tells_its_monitors_why_and_its_successor_is_found(cluster: Cluster, me: Attached) -> None:
-    b = cluster.name(2)
-    while b not in nodes():
+def test_nodes_that_come_back_are_reached_again(cluster: Cluster, me: Attached) -> None:
+    a, b = cluster.name(1), cluster.name(2)
+    while nodes() != [a, b]:
         heard(me, NodeUp)
     ref = monitor(("sweeper", b))
     cluster.nodes[b].terminate()
     down = heard(me, Down)
     assert isinstance(down, Down)
-    assert down.ref is ref
+    assert down.ref is ref, "because it ended, or because its node had left"
     cluster.start(2, "--lease", "6")
     assert heard(me, NodeUp) == NodeUp(b)
     assert Rpc.call(b, "status")["node"] == b
-
-
-def test_the_one_that_leads_comes_back_and_is_reached_again(cluster: Cluster, me: Attached) -> None:
-    a = cluster.name(1)
-    while a not in nodes():
-        heard(me, NodeUp)
     ref = monitor(("queue_server", a))
     cluster.nodes[a].kill()
     assert heard(me, Down) == Down(ref, ("queue_server", a), NoConnection())
