@@ -48,6 +48,7 @@ def test_a_task_runs_and_its_result_comes_back_under_its_lease(start_child: Star
 
 def test_results_of_quick_tasks_come_in_batches(start_child: StartChild) -> None:
     hand = start_child()
+    hand.run("stop_clock")
     hand.run("echo", 0)
     packet = pack_packet(5, [item(seq, "echo", seq) for seq in range(1000, 1100)])
     hand.link.send(packet)
