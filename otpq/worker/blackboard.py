@@ -172,6 +172,11 @@ class Slot:
         self._turn = words[self._word] + words[self._word] % 2
         words[self._word] = self._turn
 
+    @property
+    def is_running(self) -> bool:
+        """Whether a task was begun and not ended."""
+        return self._turn % 2 == 1
+
     def begin(  # noqa: PLR0917 - keywords would cost a tenth of it, every task
         self,
         seq: int,

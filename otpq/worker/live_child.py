@@ -92,6 +92,8 @@ class LiveChild:
         self.done = 0
         """How many answers it gave."""
         self._weighed_ns = 0
+        self._hurried = -1
+        """In which turn of its cells it was last asked to send what it holds back."""
         self._config = config
         self._client = client
         self._board = board
@@ -153,10 +155,14 @@ class LiveChild:
         """Whose the raw output is that is read when these have ended.
 
         A child of one cell tells at once that a task has ended, if that took more than a moment, and begins the next one
-        after; so it is that one's. Of several that were quick nobody can tell.
+        after; so it is that one's. Of several that were quick nobody can tell. If it tells in the middle of a run, as it was
+        asked to, all that is older than that was collected then.
         """
+        views = self.views()
+        if self._hurried == _turn_of(views):
+            return _only(running_of(views))
         if self._config.parallel > 1:
-            ended = [*ended, *(entry.seq for entry in running_of(self.views()) if entry.seq not in ended)]
+            ended = [*ended, *(entry.seq for entry in running_of(views) if entry.seq not in ended)]
         return (lease, ended[0]) if len(ended) == 1 else None
 
     def collect_all(self, running: Sequence[Entry]) -> list[Logged]:
@@ -168,6 +174,17 @@ class LiveChild:
         """Whether something of it waits until its output is collected again."""
         return self._output.is_full
 
+    def hurry(self) -> None:
+        """Have it send the results that it holds back, if they wait behind a run that takes long; once for each such run.
+
+        For just after `collect`. A child of several tasks holds nothing back.
+        """
+        views = self.views()
+        turn = _turn_of(views)
+        if self._config.parallel == 1 and turn != self._hurried and self._tray.holds_back(views, boottime_ns()):
+            self._hurried = turn
+            self.link.hurry()
+
     # --- its limits -------------------------------------------------------------------------------------------------
 
     def judge(self) -> Verdict | None:
@@ -178,8 +195,7 @@ class LiveChild:
         if verdict is None and self.memory.has_run_out():
             verdict = _out_of_memory(running)
         if verdict is None:
-            turn = sum(view.turn for view in views)
-            verdict = self.silence.judge(turn, self._pulse(), now_ns, is_running=bool(running))
+            verdict = self.silence.judge(_turn_of(views), self._pulse(), now_ns, is_running=bool(running))
         return verdict
 
     def why_replace(self, lease: int) -> str:
@@ -230,6 +246,10 @@ class LiveChild:
 def running_of(views: Sequence[SlotView]) -> list[Entry]:
     """The tasks that these cells name."""
     return [view.running for view in views if view.running is not None]
+
+
+def _turn_of(views: Sequence[SlotView]) -> int:
+    return sum(view.turn for view in views)
 
 
 def _only(running: Sequence[Entry]) -> Owner:

@@ -19,8 +19,9 @@ if TYPE_CHECKING:
 __all__ = ["Outbox"]
 
 _LINGER_NS = 1_000_000
-"""A result waits this long at most for company, except behind a task that was expected to be quick and is not. What waits here
-dies with the child, and runs again; what has reached the node is safe, and waits there (`queue/pace.py`)."""
+"""A result waits this long at most for company, except behind a task that was expected to be quick and is not: there it waits
+until the worker sees that (`packets.HURRY`). What waits here dies with the child, and runs again; what has reached the node is
+safe, and waits there (`queue/pace.py`)."""
 
 _MANY_BYTES = 256 * 1024
 

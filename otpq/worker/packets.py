@@ -28,14 +28,18 @@ and more frames to it, which it reads when it can:
     ["drain"]                                           so is all that runs, with a checkpoint if it keeps one
     ["kept", seq, number]                               that checkpoint is durable
 
+and one signal, `HURRY`: results that wait behind a run which takes long are to be sent, in the middle of it. By default it is
+ignored, so it does no harm to a child, or whoever has its pid, that does not know it.
+
 Values stay packed on their way to the store. New fields go at the end; whoever reads must allow for more than it knows.
 This side of the file imports msgpack alone, as every child does; the node reads the frames with `reports.py`.
 """
 
 from __future__ import annotations
 
+import signal
 from enum import IntEnum
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import msgpack
 
@@ -44,6 +48,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "FINISH",
+    "HURRY",
     "Greeting",
     "Item",
     "Outcome",
@@ -137,6 +142,9 @@ _item = tuple.__new__  # half the time of Item(...), every task
 
 FINISH = pack_packet(0, [])
 """The packet that asks a child to end when it has done what came before."""
+
+HURRY: Final = signal.SIGURG
+"""Asks a child to send the results that it holds back."""
 
 
 def unpack_packet(content: bytes | bytearray | memoryview) -> Packet:

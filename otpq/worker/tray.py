@@ -50,6 +50,9 @@ _MEMORY_LOOK: Final = 0.2
 _CLOSE_LOOK: Final = 0.02
 """Seconds between looks at a child: a quarter of the shortest timeout, within these bounds."""
 
+_LONG_NS: Final = 20_000_000
+"""Nanoseconds after which a run is a long one: what a child holds back, it would have sent by then."""
+
 
 class _Doom(NamedTuple):
     """A job that is to be ended once it runs and the time has come."""
@@ -258,6 +261,19 @@ class Tray:
         limits = [job.memory for jobs in self._leases.values() for job in jobs.values()]
         known = sorted((limit for limit in limits if limit is not None), reverse=True)
         return sum(known[:parallel]) if known and len(known) == len(limits) else None
+
+    # --- what it holds back -----------------------------------------------------------------------------------------
+
+    def holds_back(self, views: Sequence[SlotView], now_ns: int) -> bool:
+        """Whether results of jobs that have ended wait in the child, behind a run that takes long.
+
+        Args:
+            views: What its cells say.
+            now_ns: Of `boottime_ns`.
+        """
+        running = [view.running for view in views if view.running is not None]
+        ended = sum(view.begun for view in views) - self._ran - len(running)
+        return ended > 0 and any(now_ns - entry.since_ns > _LONG_NS for entry in running)
 
     # --- its end ----------------------------------------------------------------------------------------------------
 

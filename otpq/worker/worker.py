@@ -349,6 +349,7 @@ class Worker(GenServer):
             if verdict is not None:
                 child.kill(verdict)
             else:
+                child.hurry()
                 self._pump()
         self._look_later()
 

@@ -68,10 +68,15 @@ class Cluster:
         return self.stage.home / ".otpq" / self.name(place)
 
     def close(self) -> None:
+        leader = self.nodes.pop(self.leader, None)
         for node in self.nodes.values():
             with contextlib.suppress(ProcessLookupError):
                 node.process.send_signal(signal.SIGCONT)
-            node.kill()
+                node.process.send_signal(signal.SIGKILL)
+        for node in self.nodes.values():
+            node.wait()
+        if leader is not None:
+            leader.kill()  # the last: what tells it of the others' deaths would look for it for 30 s
         for proxy in self._proxies:
             proxy.close()
         self._port.close()

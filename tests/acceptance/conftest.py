@@ -167,3 +167,11 @@ def stage(tmp_path: Path) -> Iterator[Stage]:
     stage = Stage(tmp_path)
     yield stage
     stage.close()
+
+
+@pytest.fixture(scope="module")
+def shared_stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
+    """One for a whole file, where starting a node for each test would prove nothing more."""
+    stage = Stage(tmp_path_factory.mktemp("shared"))
+    yield stage
+    stage.close()

@@ -10,9 +10,10 @@ import pytest
 import otpq
 from otpq.client.calls import Call
 from otpq.task import TaskState
-from tests.acceptance.test_node import wait_until
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from tests.acceptance.conftest import Stage
 
 LONG = 60.0
@@ -96,11 +97,13 @@ def discard():
 """
 
 
-@pytest.fixture
-def client(stage: Stage) -> otpq.Client:
-    (stage.home / "jobs.py").write_text(APP, encoding="utf-8")
-    stage.node("--workers", "1")
-    return stage.connect()
+@pytest.fixture(scope="module")
+def client(shared_stage: Stage) -> Iterator[otpq.Client]:
+    """Of one node for all: each task here is its test's own, and so is what it leaves behind."""
+    shared_stage.app.write_text(APP, encoding="utf-8")
+    shared_stage.node("--workers", "1")
+    with shared_stage.connect() as client:
+        yield client
 
 
 def test_a_handler_asks_for_another_attempt_when_it_wants_it(client: otpq.Client) -> None:
@@ -154,9 +157,9 @@ def test_a_soft_timeout_that_is_not_caught_fails_the_attempt_and_the_child_lives
         handle.get(LONG)
     task = handle.task()
     assert (task.reason, task.attempt) == ("timeout", 1)
-    assert client.submit(Call("slow", ("tidy",))).get(LONG) == "tidied"
-    wait_until(lambda: [worker["done"] for worker in client.workers()] == [2])  # the pool tells of them once a second
-    assert [worker["restarts"] for worker in client.workers()] == [0]
+    (after,) = client.wait([client.submit(Call("slow", ("tidy",)))], LONG)
+    assert after.result == "tidied"
+    assert len({entry.pid for each in (task, after) for entry in each.history if entry.pid}) == 1
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="the memory of a child is read from /proc")
@@ -171,8 +174,8 @@ def test_a_task_that_takes_too_much_memory_is_ended_and_its_neighbours_are_not_c
     assert {one.task().attempt for one in small} == {1}
 
 
-def test_a_discarded_task_has_no_other_attempt(client: otpq.Client, stage: Stage) -> None:
+def test_a_discarded_task_has_no_other_attempt(client: otpq.Client, shared_stage: Stage) -> None:
     handle = client.submit(Call("discard"))
     with pytest.raises(otpq.TaskFailed, match="no such order"):
         handle.get(LONG)
-    assert (handle.task().attempt, (stage.home / "discard").read_text("ascii")) == (1, "x")
+    assert (handle.task().attempt, (shared_stage.home / "discard").read_text("ascii")) == (1, "x")

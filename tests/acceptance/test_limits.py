@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -17,11 +18,11 @@ from tests.acceptance.test_node import wait_until
 from tests.integration.worker.rounds import is_running
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
     from pathlib import Path
 
     import otpq
-    from tests.acceptance.conftest import RunningNode, Stage
+    from tests.acceptance.conftest import Stage
 
 LONG = 60.0
 LIMIT = 0.5
@@ -161,13 +162,53 @@ while :; do sleep 1; done
 linux = pytest.mark.skipif(sys.platform != "linux", reason="the memory of a process is read from /proc")
 
 
-@pytest.fixture(autouse=True)
+SCRIPTS = {
+    "deaf": SCRIPT,
+    "take.py": "import time\nkept = []\nfor _ in range(1500):\n    kept.append(b'x' * (1 << 20))\n    time.sleep(0.001)\n",
+}
+
+
+@pytest.fixture
 def app(stage: Stage) -> None:
     stage.app.write_text(APP, encoding="utf-8")
 
 
-def start(stage: Stage, executor: str, *words: str) -> RunningNode:
-    return stage.node("--workers", "1", "--pool", f"io:{POOL[executor]}", *words)
+@pytest.fixture(scope="module")
+def place(shared_stage: Stage) -> Iterator[Place]:
+    """A node with a pool for each executor, which serves the queue of that name by one child; it ends as it should."""
+    scripts = shared_stage.home / "scripts"
+    scripts.mkdir()
+    for name, text in SCRIPTS.items():
+        (scripts / name).write_text(text)
+        (scripts / name).chmod(0o755)
+    shared_stage.app.write_text(APP, encoding="utf-8")
+    pools = {executor: POOL[executor].replace("queues=io", f"queues={executor}") for executor in POOL}
+    pools["script"] = "executor=script,queues=script,min=1,max=1"
+    words = [word for name, settings in pools.items() for word in ("--pool", f"{name}:{settings}")]
+    node = shared_stage.node("--workers", "1", "--script-dir", str(scripts), *words)
+    with shared_stage.connect() as client:
+        place = Place(shared_stage.home, scripts, client)
+        yield place
+    assert node.terminate() == 0, "".join(node.err)
+    assert place.incarnations
+    if not is_portable():
+        assert [pid for one in place.incarnations for pid in marked(f"{MARK}={one}")] == []
+
+
+@dataclass
+class Place:
+    """The node that tests share which bring one child of it to its end."""
+
+    home: Path
+    scripts: Path
+    client: otpq.Client
+    incarnations: set[str] = field(default_factory=set)
+
+    def wait(self, *handles: otpq.TaskHandle[Any]) -> list[otpq.Task]:
+        """The tasks, ended."""
+        tasks = self.client.wait(handles, LONG)
+        self.incarnations |= {entry.incarnation for task in tasks for entry in task.history if entry.incarnation}
+        return tasks
 
 
 def pids_in(file: Path) -> list[int]:
@@ -188,55 +229,41 @@ executors = pytest.mark.parametrize("executor", POOL)
 @executors
 @pytest.mark.parametrize("name", ["block", "ablock"], ids=["function", "coroutine"])
 def test_a_task_that_blocks_in_c_ends_at_its_timeout_with_all_that_it_has_started(
-    stage: Stage, executor: str, name: str
+    place: Place, executor: str, name: str
 ) -> None:
-    node = start(stage, executor)
-    with stage.connect() as client:
-        neighbours = client.submit_many(Call("add", (n, 1), queue="io") for n in range(20))
-        handle = client.submit(Call(name, ("pids",), queue="io", timeout=LIMIT))
-        neighbours += client.submit_many(Call("add", (n, 1), queue="io") for n in range(20))
-        task, *others = client.wait([handle, *neighbours], LONG)
-        assert (task.state, task.reason, task.attempt) == ("failed", "timeout", 1), task.error
-        assert task.error is not None
-        assert task.error.type == "TimeoutError"
-        check_gone(pids_in(stage.home / "pids"), others)
-        assert client.submit(Call("add", (20, 22), queue="io")).get(LONG) == 42
-    finish(node, [task, *others])
+    client, pids = place.client, f"{executor}.{name}"
+    neighbours = client.submit_many(Call("add", (n, 1), queue=executor) for n in range(20))
+    handle = client.submit(Call(name, (pids,), queue=executor, timeout=LIMIT))
+    neighbours += client.submit_many(Call("add", (n, 1), queue=executor) for n in range(20))
+    task, *others = place.wait(handle, *neighbours)
+    assert (task.state, task.reason, task.attempt) == ("failed", "timeout", 1), task.error
+    assert task.error is not None
+    assert task.error.type == "TimeoutError"
+    check_gone(pids_in(place.home / pids), others)
+    assert client.submit(Call("add", (20, 22), queue=executor)).get(LONG) == 42
 
 
 @pytest.mark.parametrize("executor", [*POOL, "script"])
-def test_a_script_that_is_deaf_ends_at_its_timeout_with_all_that_it_has_started(stage: Stage, executor: str) -> None:
-    scripts = stage.home / "scripts"
-    scripts.mkdir()
-    (scripts / "deaf").write_text(SCRIPT)
-    (scripts / "deaf").chmod(0o755)
-    pool = POOL.get(executor, "executor=script,queues=io,min=1,max=1")
-    node = stage.node("--workers", "1", "--pool", f"io:{pool}", "--script-dir", str(scripts))
-    with stage.connect() as client:
-        handle = client.submit_script(scripts / "deaf", [stage.home / "pids"], queue="io", timeout=2 * LIMIT, retries=0)
-        (task,) = client.wait([handle], LONG)
-        assert (task.state, task.reason, task.attempt) == ("failed", "timeout", 1), task.error
-        assert "begun" in [line.text for line in client.logs(task.id) if line.stream == "out"]
-        check_gone(pids_in(stage.home / "pids"), [])
-        again = client.submit_script(scripts / "deaf", [stage.home / "pids"], queue="io", timeout=LIMIT, retries=0)
-        (second,) = client.wait([again], LONG)
-        assert (second.state, second.reason) == ("failed", "timeout")
-    finish(node, [task, second])
+def test_a_script_that_is_deaf_ends_at_its_timeout_with_all_that_it_has_started(place: Place, executor: str) -> None:
+    client, deaf, pids = place.client, place.scripts / "deaf", place.home / f"{executor}.script"
+    handle = client.submit_script(deaf, [pids], queue=executor, timeout=2 * LIMIT, retries=0)
+    (task,) = place.wait(handle)
+    assert (task.state, task.reason, task.attempt) == ("failed", "timeout", 1), task.error
+    assert "begun" in [line.text for line in client.logs(task.id) if line.stream == "out"]
+    check_gone(pids_in(pids), [])
+    (second,) = place.wait(client.submit_script(deaf, [pids], queue=executor, timeout=LIMIT, retries=0))
+    assert (second.state, second.reason) == ("failed", "timeout")
 
 
 @executors
 @pytest.mark.parametrize("name", ["soft", "asoft"], ids=["function", "coroutine"])
-def test_a_soft_timeout_comes_first_and_the_child_lives_on(stage: Stage, executor: str, name: str) -> None:
-    start(stage, executor)
-    with stage.connect() as client:
-        tidy, not_tidy = client.submit_many(Call(name, (how,), queue="io") for how in ("tidy", "not"))
-        first, second = client.wait([tidy, not_tidy], LONG)
-        assert first.result == "tidied", first.error
-        assert (second.state, second.reason, second.attempt) == ("failed", "timeout", 1)
-        assert second.error is not None
-        assert "its soft timeout of 0.1 s is over" in second.error.message
-        pids = {entry.pid for task in (first, second) for entry in task.history if entry.pid}
-    assert len(pids) == 1
+def test_a_soft_timeout_comes_first_and_the_child_lives_on(place: Place, executor: str, name: str) -> None:
+    first, second = place.wait(*place.client.submit_many(Call(name, (how,), queue=executor) for how in ("tidy", "not")))
+    assert first.result == "tidied", first.error
+    assert (second.state, second.reason, second.attempt) == ("failed", "timeout", 1)
+    assert second.error is not None
+    assert "its soft timeout of 0.1 s is over" in second.error.message
+    assert len({entry.pid for task in (first, second) for entry in task.history if entry.pid}) == 1
 
 
 # --- memory ---------------------------------------------------------------------------------------------------------
@@ -246,35 +273,25 @@ def test_a_soft_timeout_comes_first_and_the_child_lives_on(stage: Stage, executo
 @executors
 @pytest.mark.parametrize("name", ["take", "take_by_others"])
 def test_a_task_that_takes_more_than_its_memory_is_stopped_whoever_takes_it(
-    stage: Stage, executor: str, name: str
+    place: Place, executor: str, name: str
 ) -> None:
     """What the handler's own programs take is its own."""
-    node = start(stage, executor)
-    with stage.connect() as client:
-        handle = client.submit(Call(name, (1500,), queue="io", memory="200M"))
-        small = client.submit_many(Call(name, (20,), queue="io", memory="200M") for _ in range(4))
-        task, *others = client.wait([handle, *small], LONG)
+    handle = place.client.submit(Call(name, (1500,), queue=executor, memory="200M"))
+    small = place.client.submit_many(Call(name, (20,), queue=executor, memory="200M") for _ in range(4))
+    task, *others = place.wait(handle, *small)
     assert (task.state, task.reason, task.attempt) == ("failed", "memory", 1), task.error or task.result
     assert [int(other.result) for other in others] == [20] * 4
     assert {other.attempt for other in others} == {1}
-    finish(node, [task, *others])
 
 
 @linux
-def test_a_script_that_takes_more_than_its_memory_is_stopped(stage: Stage) -> None:
-    scripts = stage.home / "scripts"
-    scripts.mkdir()
-    (scripts / "take.py").write_text(
-        "import time\nkept = []\nfor _ in range(1500):\n    kept.append(b'x' * (1 << 20))\n    time.sleep(0.001)\n"
-    )
-    node = start(stage, "process", "--script-dir", str(scripts))
-    with stage.connect() as client:
-        handle = client.submit_script(scripts / "take.py", queue="io", memory=200, retries=0)
-        (task,) = client.wait([handle], LONG)
+def test_a_script_that_takes_more_than_its_memory_is_stopped(place: Place) -> None:
+    handle = place.client.submit_script(place.scripts / "take.py", queue="process", memory=200, retries=0)
+    (task,) = place.wait(handle)
     assert (task.state, task.reason, task.attempt) == ("failed", "memory", 1), task.error
-    finish(node, [task])
 
 
+@pytest.mark.usefixtures("app")
 @pytest.mark.parametrize("executor", ["process", "thread"])
 def test_two_tasks_that_do_not_fit_into_the_node_s_memory_never_overlap(stage: Stage, executor: str) -> None:
     pool = {"process": "executor=process,queues=io,min=3,max=3", "thread": POOL["thread"]}[executor]
@@ -293,6 +310,7 @@ def test_two_tasks_that_do_not_fit_into_the_node_s_memory_never_overlap(stage: S
         assert running.count(300) <= 1
 
 
+@pytest.mark.usefixtures("app")
 def test_a_task_that_waits_for_memory_says_so_and_starts_when_it_is_free(stage: Stage) -> None:
     stage.node("--memory", "500M", "--workers", "2")
     with stage.connect() as client:
@@ -323,10 +341,3 @@ def spans_of(marks: Path) -> list[tuple[int, int, int]]:
     """Of each task when it began, when it ended, and the MiB that it had asked for."""
     memory = {0: 300, 1: 50, 2: 0}
     return [(marks[0][0], marks[-1][0], memory[number // 100]) for number, marks in runs_of(marks).items()]
-
-
-def finish(node: RunningNode, tasks: Sequence[otpq.Task]) -> None:
-    incarnations = {entry.incarnation for task in tasks for entry in task.history if entry.incarnation}
-    assert node.terminate() == 0, "".join(node.err)
-    if not is_portable():
-        assert [pid for one in incarnations for pid in marked(f"{MARK}={one}")] == []

@@ -369,22 +369,22 @@ def test_one_that_takes_all_memory_is_stopped_at_its_limit(stage: Stage, executo
 
 @pytest.mark.usefixtures("app")
 @executors
-@pytest.mark.parametrize(("name", "result"), [("print_much", "printed"), ("write_much", "written")])
-def test_one_that_prints_a_hundred_megabytes_has_a_log_of_bounded_size(
-    stage: Stage, executor: str, name: str, result: str
-) -> None:
+def test_one_that_prints_a_hundred_megabytes_has_a_log_of_bounded_size(stage: Stage, executor: str) -> None:
     node = start(stage, executor)
+    tasks: list[otpq.Task] = []
     with stage.connect() as client:
-        loud = client.submit(call(name))
-        neighbours = client.submit_many(call("add", n, 1) for n in range(20))
-        ended, *others = client.wait([loud, *neighbours], LONG)
-        lines = [line for line in client.logs(loud.id) if line.stream in {"out", "err"}]
-    assert ended.result == result
-    assert {(task.state, task.attempt, task.interruptions) for task in others} == {("succeeded", 1, 0)}
-    assert 0 < sum(len(line.text) for line in lines) <= 1 << 20
-    if executor == "process":  # else what is written past Python is nobody's for certain
-        assert sum(line.dropped for line in lines) > 0
-    finish(node, [ended, *others])
+        for name, result in (("print_much", "printed"), ("write_much", "written")):
+            loud = client.submit(call(name))
+            neighbours = client.submit_many(call("add", n, 1) for n in range(20))
+            ended, *others = client.wait([loud, *neighbours], LONG)
+            lines = [line for line in client.logs(loud.id) if line.stream in {"out", "err"}]
+            assert ended.result == result
+            assert {(task.state, task.attempt, task.interruptions) for task in others} == {("succeeded", 1, 0)}
+            assert 0 < sum(len(line.text) for line in lines) <= 1 << 20, name
+            if executor == "process":  # else what is written past Python is nobody's for certain
+                assert sum(line.dropped for line in lines) > 0, name
+            tasks += [ended, *others]
+    finish(node, tasks)
 
 
 @pytest.mark.usefixtures("app")
@@ -518,20 +518,22 @@ def test_coroutines_get_the_end_that_they_made_too(stage: Stage, executor: str) 
 
 
 @executors
-@pytest.mark.parametrize("name", ["stop_the_loop", "fail_later"])
-def test_a_coroutine_that_ends_the_loop_itself_does_not_end_the_work(stage: Stage, executor: str, name: str) -> None:
+def test_a_coroutine_that_ends_the_loop_itself_does_not_end_the_work(stage: Stage, executor: str) -> None:
     """How such a run is recorded is the loop's affair; that it is, and that others run once, is not."""
     stage.app.write_text(COROUTINES, encoding="utf-8")
     node = start(stage, executor)
+    tasks: list[otpq.Task] = []
     with stage.connect() as client:
-        culprit = client.submit(call(name))
-        neighbours = client.submit_many(call("add", n, 1) for n in range(50))
-        ended, *others = client.wait([culprit, *neighbours], LONG)
-        assert client.submit(call("add", 20, 22)).get(LONG) == 42
-    assert ended.attempt == 1
-    assert ended.state in {"succeeded", "failed"}
-    assert {(task.state, task.attempt) for task in others} == {("succeeded", 1)}
-    finish(node, [ended, *others])
+        for name in ("stop_the_loop", "fail_later"):
+            culprit = client.submit(call(name))
+            neighbours = client.submit_many(call("add", n, 1) for n in range(50))
+            ended, *others = client.wait([culprit, *neighbours], LONG)
+            assert client.submit(call("add", 20, 22)).get(LONG) == 42
+            assert ended.attempt == 1, name
+            assert ended.state in {"succeeded", "failed"}, name
+            assert {(task.state, task.attempt) for task in others} == {("succeeded", 1)}, name
+            tasks += [ended, *others]
+    finish(node, tasks)
 
 
 @pytest.mark.usefixtures("app")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import signal
 import time
 from typing import TYPE_CHECKING
 
@@ -10,9 +12,12 @@ from otpq.running import running_task
 from otpq.worker.backing import RunContext
 from otpq.worker.deadline import boottime_ns
 from otpq.worker.executors.calling import Caller
-from otpq.worker.packets import Outcome
+from otpq.worker.packets import HURRY, Outcome
+from otpq.worker.soft_timeout import uninterrupted
 
 if TYPE_CHECKING:
+    from types import FrameType
+
     from otpq.worker.backing import Means
     from otpq.worker.blackboard import Slot
     from otpq.worker.executors.plans import Plans
@@ -37,6 +42,7 @@ class ProcessExecutor:
 
     def serve(self, intake: Intake) -> None:
         """Returns when the child was asked to finish and everything it received is answered for."""
+        signal.signal(HURRY, self._hurry)
         try:
             while True:
                 packet = intake.receive()
@@ -55,6 +61,12 @@ class ProcessExecutor:
         except OSError:
             self._blame()
             raise
+
+    def _hurry(self, _number: int, _frame: FrameType | None) -> None:
+        """Send what waits behind the run that we are in the middle of, which was expected to be quick and is not."""
+        if self._slot.is_running:  # else it may be the outbox that we are in the middle of, and nothing waits for long
+            with uninterrupted, contextlib.suppress(OSError):  # the loss of the node is for `serve` to find
+                self._means.outbox.flush()
 
     def _blame(self) -> None:
         """Our descriptors are not ours any more. If only one task can have closed them, have the blackboard name it."""

@@ -100,6 +100,14 @@ def echo(value: Any) -> Any:
     return value
 
 
+def stop_clock() -> None:
+    """Let no time pass for the executor of this child from now on: how much it batches is no matter of the machine's speed."""
+    from otpq.worker.executors import process
+
+    now_ns, now = boottime_ns(), time.time()
+    vars(process).update(boottime_ns=lambda: now_ns, time=SimpleNamespace(time=lambda: now))
+
+
 app = SimpleNamespace(
-    tasks=MappingProxyType({each.__name__: Definition(each) for each in (work, hang_in_c, bomb, pid, echo)})
+    tasks=MappingProxyType({each.__name__: Definition(each) for each in (work, hang_in_c, bomb, pid, echo, stop_clock)})
 )

@@ -84,20 +84,30 @@ def write_app(tmp_path: Path) -> Callable[[str], str]:
     return write
 
 
+@pytest.fixture(scope="module")
+def stage_warden(tmp_path_factory: pytest.TempPathFactory) -> Iterator[WardenClient]:
+    """One for the stages of a whole file: each has a child of its own, which the warden ends with all that it started."""
+    directory = tmp_path_factory.mktemp("warden")
+    incarnation = f"{directory.name}-{os.getpid()}"
+    with contextlib.ExitStack() as closing:
+        closing.callback(end_marked, incarnation)
+        client = WardenClient(directory, "a@test", incarnation, portable=is_portable())
+        closing.callback(client.close)
+        yield client
+
+
 @pytest.fixture
-def start_stage(incarnation: str, tmp_path: Path, write_app: Callable[[str], str]) -> Iterator[StartStage]:
+def start_stage(stage_warden: WardenClient, tmp_path: Path, write_app: Callable[[str], str]) -> Iterator[StartStage]:
     """A function that starts a child of the functions in a source text, with all its descriptors in the test's hands."""
     stages: list[Stage] = []
-    client = WardenClient(tmp_path, "a@test", incarnation, portable=is_portable())
 
     def start(
         source: str = "", executor: str = "process", parallel: int = 1, *, app: str = "", **settings: Any
     ) -> Stage:
         app = write_app(source) if source else app
-        stages.append(Stage(client, tmp_path, app, executor=executor, parallel=parallel, **settings))
+        stages.append(Stage(stage_warden, tmp_path, app, executor=executor, parallel=parallel, **settings))
         return stages[-1]
 
     yield start
     for stage in stages:
         stage.close()
-    client.close()

@@ -69,11 +69,14 @@ def note_and_wait(path, gate):
     wait_for(gate)
 def close_all():
     os.closerange(3, 64)
+def stop_clock():
+    from tests.integration.worker.busy_app import stop_clock
+    stop_clock()
 
 from types import SimpleNamespace
 app = SimpleNamespace(tasks={
     each.__name__: SimpleNamespace(handler=each, declaration=b"")
-    for each in (add, nap, wait_for, pid, fail, die, leave, hang, daemon, note, note_and_wait, close_all)
+    for each in (add, nap, wait_for, pid, fail, die, leave, hang, daemon, note, note_and_wait, close_all, stop_clock)
 })
 from otpq.task import Options
 app.tasks["declared"] = SimpleNamespace(handler=nap, declaration=Options.of(retries=0, timeout=7).pack())

@@ -15,6 +15,7 @@ import pytest
 from otpq.worker.blackboard import Blackboard
 from otpq.worker.child_link import ChildLink, ChildSettings
 from otpq.worker.errors import ChildRefused
+from otpq.worker.kernel import is_portable
 from otpq.worker.packets import Outcome, pack_packet, unpack_packet
 from otpq.worker.reports import Results
 from tests.integration.worker.rounds import eventually, is_running, sleepers, survivors
@@ -25,6 +26,18 @@ if TYPE_CHECKING:
 
 WriteApp = Callable[[str], str]
 
+with_both_means = pytest.mark.parametrize("portable", ["linux", "portable"], indirect=True)
+"""For what the pipe, the warden or the child's own watch have a part in; what handlers do is the same with either."""
+
+
+@pytest.fixture
+def portable(request: pytest.FixtureRequest) -> bool:
+    """Whether to do without Linux's means; as everywhere in this run, unless the test asks for both."""
+    means = getattr(request, "param", None)
+    if means == "linux" and is_portable():
+        pytest.skip("needs a subreaper")
+    return means == "portable" or is_portable()
+
 
 def error_of(value: bytes) -> tuple[str, str, str]:
     kind, message, trace, *_ = msgpack.unpackb(value)
@@ -34,6 +47,7 @@ def error_of(value: bytes) -> tuple[str, str, str]:
 # --- results --------------------------------------------------------------------------------------------------------
 
 
+@with_both_means
 def test_a_task_runs_and_its_result_comes_back_under_its_lease(start_child: StartChild) -> None:
     hand = start_child()
     seq = hand.give("echo", {"a": [1, None, "ü", b"x", 2.5]}, lease=77)
@@ -48,6 +62,7 @@ def test_a_task_runs_and_its_result_comes_back_under_its_lease(start_child: Star
 
 def test_results_of_quick_tasks_come_in_batches(start_child: StartChild) -> None:
     hand = start_child()
+    hand.run("stop_clock")
     hand.run("echo", 0)
     packet = pack_packet(5, [item(seq, "echo", seq) for seq in range(1000, 1100)])
     hand.link.send(packet)
@@ -62,6 +77,7 @@ def test_results_of_quick_tasks_come_in_batches(start_child: StartChild) -> None
     assert reports < 20
 
 
+@with_both_means
 def test_results_of_two_leases_come_back_under_their_own(start_child: StartChild) -> None:
     hand = start_child()
     hand.run("echo", 0)
@@ -84,6 +100,7 @@ def test_a_result_does_not_wait_behind_a_slow_task(start_child: StartChild, writ
     assert result.seq == 8
 
 
+@with_both_means
 @pytest.mark.parametrize("size", [0, 100_000, 200_000, 3_000_000])
 def test_large_arguments_and_results_arrive(start_child: StartChild, size: int) -> None:
     hand = start_child()
@@ -191,6 +208,7 @@ def test_memory_has_its_limit_and_its_lack_is_an_outcome(start_child: StartChild
     assert hand.run("eat").outcome is Outcome.FAILED
 
 
+@with_both_means
 def test_what_a_handler_prints_is_in_the_nodes_hands_although_the_child_dies(
     start_child: StartChild, write_app: WriteApp
 ) -> None:
@@ -201,6 +219,7 @@ def test_what_a_handler_prints_is_in_the_nodes_hands_although_the_child_dies(
     assert (record[:3], record[4:]) == ([seq, 7, 1], ["out", "info", "last words", None])
 
 
+@with_both_means
 def test_a_fork_that_comes_back_from_the_handler_is_no_second_child(
     start_child: StartChild, write_app: WriteApp
 ) -> None:
@@ -224,6 +243,7 @@ def test_the_fork_bombs_first_children_are_gone_with_the_child(start_child: Star
     assert survivors(client.incarnation) == []
 
 
+@with_both_means
 def test_a_crash_tells_its_signal_and_the_blackboard_whom_to_blame(
     start_child: StartChild, write_app: WriteApp, tmp_path: Path
 ) -> None:
@@ -244,6 +264,7 @@ def test_a_crash_tells_its_signal_and_the_blackboard_whom_to_blame(
 # --- taking back, ending ---------------------------------------------------------------------------------------------
 
 
+@with_both_means
 def test_what_waits_in_front_of_a_child_stuck_in_c_can_be_taken_back(start_child: StartChild) -> None:
     hand = start_child()
     hand.give("hang_in_c")
@@ -259,6 +280,7 @@ def test_what_waits_in_front_of_a_child_stuck_in_c_can_be_taken_back(start_child
     assert hand.link.kill() is not None
 
 
+@with_both_means
 def test_each_packet_is_either_run_or_taken_back(start_child: StartChild) -> None:
     hand = start_child()
     sent: set[int] = set()
@@ -272,6 +294,7 @@ def test_each_packet_is_either_run_or_taken_back(start_child: StartChild) -> Non
     assert not set(run) & back
 
 
+@with_both_means
 def test_a_full_pipe_is_said_to_be_full_and_a_dead_child_to_take_nothing(start_child: StartChild) -> None:
     hand = start_child()
     os.kill(hand.link.pid, signal.SIGSTOP)
@@ -285,6 +308,7 @@ def test_a_full_pipe_is_said_to_be_full_and_a_dead_child_to_take_nothing(start_c
     assert hand.link.kill() is not None
 
 
+@with_both_means
 def test_asked_to_finish_a_child_runs_what_it_was_sent_and_ends(start_child: StartChild) -> None:
     hand = start_child()
     for number in range(50):
@@ -296,6 +320,7 @@ def test_asked_to_finish_a_child_runs_what_it_was_sent_and_ends(start_child: Sta
     assert end.code == 0
 
 
+@with_both_means
 def test_term_lets_the_task_end_and_hands_the_others_back(start_child: StartChild, write_app: WriteApp) -> None:
     hand = start_child(
         write_app("import os, signal\ndef term():\n os.kill(os.getpid(), signal.SIGTERM)\n return 'done'")
@@ -309,6 +334,7 @@ def test_term_lets_the_task_end_and_hands_the_others_back(start_child: StartChil
     assert hand.board.read(hand.slot).begun == 1
 
 
+@with_both_means
 def test_term_ends_an_idle_child_and_int_does_nothing(start_child: StartChild) -> None:
     hand = start_child()
     os.kill(hand.link.pid, signal.SIGINT)
@@ -319,17 +345,17 @@ def test_term_ends_an_idle_child_and_int_does_nothing(start_child: StartChild) -
     assert end.code == 0
 
 
+@with_both_means
 def test_a_child_whose_worker_lets_go_of_it_ends(start_child: StartChild) -> None:
     hand = start_child()
     hand.link.close()
     assert hand.link.running.wait(5) is not None
 
 
+@pytest.mark.parametrize("portable", ["portable"], indirect=True)  # else the warden does it
 def test_a_portable_child_ends_with_its_node_though_a_handler_is_busy(
-    start_child: StartChild, client: WardenClient, write_app: WriteApp
+    start_child: StartChild, write_app: WriteApp
 ) -> None:
-    if not client.portable:
-        pytest.skip("there the warden does it")
     hand = start_child(write_app("def busy():\n while True: pass"))
     hand.give("busy")
     eventually(lambda: hand.board.read(hand.slot).running)
@@ -398,6 +424,7 @@ def test_a_child_imports_little(start_child: StartChild, write_app: WriteApp) ->
     assert loaded & heavy <= {"threading"}  # by the standard library's own imports
 
 
+@with_both_means
 def test_a_dead_childs_slot_is_taken_over_by_the_next(start_child: StartChild, client: WardenClient) -> None:
     hand = start_child()
     hand.give("hang_in_c")

@@ -78,14 +78,25 @@ def test_it_runs_what_it_is_given(bench: Bench) -> None:
 
 def test_a_batch_of_quick_tasks_is_answered_in_few_words(bench: Bench) -> None:
     bench.start()
-    bench.answers(*bench.give(1, ("add", 0, 0)))
-    seqs = bench.give(2, *[("add", 0, 0)] * 400)
+    bench.answers(*bench.give(1, ("stop_clock",), ("add", 0, 0)))
+    seqs = bench.give(2, *[("add", 0, 0)] * 400, packet=100)
     words = 0
     done = 0
     while done < len(seqs):
         done += len(bench.hear(Answers).results)
         words += 1
     assert words < 40
+
+
+def test_a_result_that_is_held_back_does_not_wait_for_the_end_of_a_long_run(bench: Bench, tmp_path: Path) -> None:
+    bench.start()
+    gate = tmp_path / "gate"
+    bench.answers(*bench.give(1, ("stop_clock",), ("wait_for", str(tmp_path))))  # so it is known to be quick
+    quick, slow = bench.give(2, ("wait_for", str(tmp_path)), ("wait_for", str(gate)), packet=2)
+    assert isinstance(bench.answers(quick)[quick], Succeeded)
+    assert bench.running() == {slow}
+    gate.touch()
+    assert isinstance(bench.answers(slow)[slow], Succeeded)
 
 
 def test_work_that_comes_before_the_child_is_ready_goes_back(bench: Bench) -> None:

@@ -80,9 +80,9 @@ class Bench:
     def ready(self) -> int:
         return int(self.hear(ChildReady).child)
 
-    def give(self, lease: int, *calls: tuple[Any, ...], timeout: float | None = 300.0) -> list[int]:
+    def give(self, lease: int, *calls: tuple[Any, ...], timeout: float | None = 300.0, packet: int = 1) -> list[int]:
         jobs = [self.job(name, args, timeout) for name, *args in calls]
-        cast(self.worker, Work(lease, jobs))
+        cast(self.worker, Work(lease, jobs, packet))
         return [job.seq for job in jobs]
 
     def job(self, name: str, args: list[Any], timeout: float | None, memory: float | None = None) -> Job:

@@ -61,6 +61,19 @@ def test_results_wait_and_what_is_told_does_not(wire: Wire, outbox: Outbox) -> N
     ]
 
 
+def test_results_are_due_when_they_have_waited_or_are_many(outbox: Outbox) -> None:
+    begun, linger = 5_000_000, 1_000_000
+    assert not outbox.is_due(begun), "there are none"
+    outbox.add(1, 10, Outcome.SUCCEEDED, b"v", 1.0, 2.0, begun)
+    outbox.add(1, 11, Outcome.SUCCEEDED, b"v", 1.0, 2.0, begun + 1)
+    assert not outbox.is_due(begun + linger - 1)
+    assert outbox.is_due(begun + linger)
+    outbox.flush()
+    assert not outbox.is_due(begun + linger)
+    outbox.add(1, 12, Outcome.SUCCEEDED, bytes(256 * 1024), 1.0, 2.0, begun)
+    assert outbox.is_due(begun)
+
+
 def test_what_a_signal_handler_tells_in_the_middle_of_a_frame_comes_behind_it(wire: Wire, outbox: Outbox) -> None:
     def interrupt() -> None:
         wire.on_send = lambda: None

@@ -251,6 +251,19 @@ def test_a_doomed_job_is_ended_when_it_runs_and_the_time_has_come() -> None:
     assert tray.judge([entry(2)], 50, nothing) == Verdict(Cause.CANCELLED, 2)
 
 
+def test_results_that_wait_behind_a_long_run_are_held_back() -> None:
+    tray = tray_of(job(1), job(2), job(3))
+    long, moment = 20_000_001, 20_000_000
+    assert not tray.holds_back([SlotView(1, entry(1))], long), "nothing has ended"
+    assert not tray.holds_back([SlotView(4, None)], long), "nothing runs, so they are on their way"
+    assert not tray.holds_back([SlotView(3, entry(2))], moment), "it may be over in a moment"
+    assert tray.holds_back([SlotView(3, entry(2))], long)
+    tray.answered(report(1), RAN, ())
+    assert not tray.holds_back([SlotView(3, entry(2))], long), "it has been answered"
+    tray.answered(report(3, outcome=Outcome.RETURNED), RAN, ())
+    assert not tray.holds_back([SlotView(3, entry(2))], long), "what was handed back had not begun"
+
+
 @pytest.mark.parametrize(("timeout", "every"), [(None, 0.1), (300.0, 0.1), (0.2, 0.05), (0.001, 0.02)])
 def test_the_shortest_timeout_says_how_often_to_look(timeout: float | None, every: float) -> None:
     tray = tray_of(job(1, timeout=timeout))
