@@ -12,11 +12,13 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
     from datetime import datetime
 
+    from otpq.client.events import Event
     from otpq.task import HistoryEntry, LogLine, Task
 
 __all__ = [
     "answers_lines",
     "counts_table",
+    "event_line",
     "facts_lines",
     "handlers_table",
     "log_line",
@@ -223,6 +225,14 @@ def log_line(line: LogLine) -> str:
     mark = "" if line.level == "info" else f"{line.level}: "
     shown = f"{_time(line.time)}  {line.stream:<4}  {mark}{line.text}{'  ' if fields else ''}{fields}"
     return f"... {line.dropped} lines are missing ...\n{shown}" if line.dropped else shown
+
+
+def event_line(event: Event) -> str:
+    """An event in a line. Of a task what one looks for stands first."""
+    facts = dict(event.facts)
+    words = [str(facts.pop(key)) for key in ("id", "name", "node") if key in facts]
+    words += [f"{name}={_word(fact)}" for name, fact in facts.items() if fact is not None and fact != ""]
+    return f"{_time(event.time)}  {event.kind:<14}  {' '.join(words)}".rstrip()
 
 
 def _pause(of: Mapping[str, Any]) -> str:

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from otpq.client.cell import Cell
     from otpq.client.core import Settings
     from otpq.client.effects import Acknowledged
+    from otpq.client.events import Event
     from otpq.client.io import Target
     from otpq.core.events import NodeLost
     from otpq.task import LogLine, Task
@@ -232,6 +233,27 @@ class AsyncClient:
             after = page.next
             if not page.more:
                 if page.ended or not follow:
+                    return
+                await asyncio.sleep(POLL)
+
+    async def events(self, after: str | None = None, follow: bool = False) -> AsyncIterator[Event]:  # noqa: FBT001, FBT002 - as `logs`
+        """What happens in the cluster, in its order; with `follow`, also what is to come, without an end.
+
+        Nodes, pauses, orders to pools and the store's troubles are always kept; of tasks, what happens until 30 s after the last
+        question, so that nobody pays who does not look. The leader keeps the last 10,000, in memory. Where events are missing,
+        one of the kind `gap` says so.
+
+        Args:
+            after: The `cursor` of an event: where to go on; None: the oldest that is kept.
+            follow: Whether to wait for more.
+        """
+        while True:
+            page = await self._ask(questions.events(after))
+            for event in page:
+                yield event
+            after = page.next
+            if not page.more:
+                if not follow:
                     return
                 await asyncio.sleep(POLL)
 

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from otpq.otp import Pid, Registry
     from otpq.queue.clients import Clients
     from otpq.queue.federation import Federation, RemotePool
+    from otpq.queue.happenings import Happenings
     from otpq.queue.looking import Inquiry
     from otpq.queue.lookups import Lookups
     from otpq.queue.messages import PoolAnswer
@@ -72,6 +73,7 @@ class Answers:
     """Calls a management function of this node."""
     federation: Callable[[], Federation]
     """The other nodes."""
+    happenings: Happenings
     running: dict[str, frozenset[int]] = field(default_factory=dict)
     """The seqs that have started, by session."""
     workers: Workers = field(default_factory=lambda: Workers(time.monotonic))
@@ -125,9 +127,17 @@ class Answers:
     def _order_ended(self, ordered: Ordered) -> None:
         failure = ordered.failure
         if failure is None:
+            self._note_order(ordered)
             self.clients.tell(ordered.client, queries.answer(ordered.request, ordered.facts))
         else:
             self.fail(ordered.client, ordered.request, failure.code, str(failure), failure.field)
+
+    def _note_order(self, ordered: Ordered) -> None:
+        order, facts = ordered.order, {"pool": ordered.name, "answers": ordered.facts}
+        if isinstance(order, Scale):
+            self.happenings.note("scaled", {**facts, "workers": order.workers})
+        else:
+            self.happenings.note("reloaded", facts)
 
     # --- what is read from the store -------------------------------------------------------------------------------------
 
@@ -184,6 +194,8 @@ class Answers:
     def _go_on(self, session: bytes, number: int, bulk: Bulk) -> None:
         if not bulk.selectors:
             del self.bulks[name_of(session), number]
+            if bulk.happening is not None:
+                self.happenings.note(*bulk.happening)
             self.clients.tell(session, queries.answer(number, verbs.Affected(bulk.affected)))
             return
 
@@ -269,7 +281,9 @@ def _pause(on: Answers, session: bytes, query: wire.Query, body: verbs.PauseOf) 
         why=body.why,
     )
     on.ask_core(event)
-    on.bulks[name_of(session), query.number] = Bulk(ev.Pause, deque(), missing=1)
+    facts = {"queue": body.queue, "handler": body.handler, "by": body.by, "why": body.why}
+    happening = (f"{query.verb}d", facts)
+    on.bulks[name_of(session), query.number] = Bulk(ev.Pause, deque(), missing=1, happening=happening)
 
 
 # --- pools -----------------------------------------------------------------------------------------------------------
@@ -343,6 +357,10 @@ def _queue_stats(on: Answers, *_: object) -> object:
     return queue_stats(on.counts(), on.core().handlers())
 
 
+def _events(on: Answers, _session: bytes, _query: wire.Query, body: verbs.EventsOf) -> object:
+    return on.happenings.read(body.after)
+
+
 def _nodes(on: Answers, *_: object) -> object:
     return [
         {
@@ -413,5 +431,6 @@ ANSWERS: Final[dict[str, Callable[[Answers, bytes, wire.Query, Any], object]]] =
     "worker_stats": _worker_stats,
     "health": _health,
     "stats": facts,
+    "events": _events,
 }
 """What answers each verb; None: it has answered, or will when the store was looked into or the core has decided."""

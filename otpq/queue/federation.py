@@ -48,13 +48,15 @@ class Hooks:
     facts: Callable[[str, list[dict[str, Any]]], None]
     """What a pool tells of its workers."""
     answered: Callable[[PoolAnswer], None]
+    happened: Callable[[str, dict[str, Any]], None]
+    """A node is up, suspected or down: the kind of event, and its facts."""
 
 
 class Federation:
     """All other nodes of the cluster."""
 
     def __init__(self, me: Member, epoch: int, lease: float, listener: Listener, hooks: Hooks) -> None:
-        self._nodes = Nodes(me, epoch, lease)
+        self._nodes = Nodes(me, epoch, lease, hooks.happened)
         self._listener = listener
         self._hooks = hooks
         self._look_at = 0.0

@@ -45,7 +45,9 @@ class _Called(NamedTuple):
 class Nodes:
     """Who else is in the cluster, which pools they have, and what is owed to them."""
 
-    def __init__(self, me: Member, epoch: int, lease: float) -> None:
+    def __init__(self, me: Member, epoch: int, lease: float, happened: Callable[[str, dict[str, Any]], None]) -> None:
+        """`happened` is told of each change as it is logged: its kind, and the facts."""
+        self._happened = happened
         self.roster = Roster(me, lease + MARGIN)
         self.outbox: list[tuple[bytes, peers.ToNode | wire.Rejected]] = []
         self.faults = 0
@@ -86,6 +88,7 @@ class Nodes:
         self.outbox.append((peer, joined))
         self._states[join.node] = "up"
         logger.info("node %s (incarnation %s) is up", join.node, join.incarnation)
+        self._happened("node_up", {"node": join.node, "incarnation": join.incarnation})
         deaths: list[Event] = [death for death in self._events(join.deaths) if self._is_of(death, join.node)]
         return deaths
 
@@ -133,6 +136,7 @@ class Nodes:
         self._end([session for session, of in self._sessions.items() if of == member.node])
         self._states[member.node] = "down"
         logger.info("node %s has left", member.node)
+        self._happened("node_down", {"node": member.node, "incarnation": member.incarnation, "why": "left"})
         return [ev.NodeLost(node=member.node, incarnation=member.incarnation, started=frozenset(), fenced=True)]
 
     def lost(self, death: ev.NodeLost, now: Now) -> None:
@@ -167,6 +171,7 @@ class Nodes:
             is_odd = "suspected" in {member.state, self._states.get(member.node)}
             level = logging.WARNING if is_odd else logging.INFO
             logger.log(level, "node %s is %s", member.node, member.state)
+            self._happened(f"node_{member.state}", {"node": member.node, "incarnation": member.incarnation})
         self._states = {member.node: member.state for member in members}
 
     def _fail_calls(self) -> None:

@@ -30,6 +30,7 @@ from otpq.queue.answers import ANSWERS, Answers, facts, name_of
 from otpq.queue.clients import Clients, session_of
 from otpq.queue.engine import Engine, now
 from otpq.queue.federation import LOOK_EVERY, Federation, Hooks, RemotePool
+from otpq.queue.happenings import Happenings
 from otpq.queue.inbox import Arrived, PolledInbox
 from otpq.queue.looking import PATIENCE, look
 from otpq.queue.lookups import LOOK, Lookups
@@ -48,6 +49,7 @@ from otpq.wire.peers import Member
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
+    from otpq.core.records import Changes
     from otpq.otp import Caller, MonitorRef
     from otpq.queue.clients import Submission
     from otpq.queue.trouble import Trouble
@@ -121,6 +123,7 @@ class QueueServer(GenServer):
         self.own(self._inbox.close)
         self._clients = Clients(node, incarnation, epoch)
         self._onlooker = Onlooker(self.registry)
+        self._happenings = Happenings(now)
         self._pools = Pools()
         self._sessions: dict[Any, str] = {}
         self._queue: deque[ev.Event] = deque(lost)
@@ -143,11 +146,12 @@ class QueueServer(GenServer):
             pools=self._pools,
             tell_pool=self._tell,
             federation=lambda: self._federation,
+            happenings=self._happenings,
             functions=functions,
         )
         self._federation = self._federate(address, epoch, lease)
         config = Config(epoch=epoch, lease=lease, handlers=dict(handlers or {}), queues=dict(queues or {}))
-        self._engine = Engine(self._store, config)
+        self._engine = Engine(self._store, config, self._note_commit)
         return None
 
     def _federate(self, address: str, epoch: int, lease: float) -> Federation:
@@ -159,6 +163,7 @@ class QueueServer(GenServer):
             gone=self._answers.pool_gone,
             facts=lambda session, workers: self._answers.workers.told(session, self._pools.node_of(session), workers),
             answered=self._answers.pool_answered,
+            happened=self._happenings.note,
         )
         return Federation(me, epoch, lease, self._listener, hooks)
 
@@ -304,6 +309,9 @@ class QueueServer(GenServer):
         else:
             self._send(effects)
 
+    def _note_commit(self, changes: Changes) -> None:
+        self._happenings.submitted(changes.inserts)
+
     def _some_events(self) -> list[ev.Event]:
         events: list[ev.Event] = []
         weight = 0
@@ -328,6 +336,7 @@ class QueueServer(GenServer):
                     self._send_accepted(effect)
                 case ef.Outcome(tasks):
                     self._clients.ended(tasks)
+                    self._happenings.ended(effect)
                     outcome = effect
                 case ef.Refused():
                     self._send_refused(effect)
@@ -373,6 +382,7 @@ class QueueServer(GenServer):
         """Send nothing of the step; refuse what can be refused."""
         trouble = self._engine.trouble
         assert trouble is not None  # noqa: S101 - it has just come
+        self._happenings.note("store_trouble", {"code": trouble.code, "why": trouble.words})
         self._clients.outbox = []
         lost = [*events, *self._queue]
         self._queue.clear()
@@ -387,6 +397,7 @@ class QueueServer(GenServer):
     def _recovers(self) -> bool:
         if not self._engine.recovers():
             return False
+        self._happenings.note("store_well", {})
         for session, pool in self._pools.items:
             # They open anew, and send their results again: these come first.
             self._tell(pool, (ef.UnknownSession(session=session),))

@@ -17,6 +17,7 @@ from otpq.cli.exits import exit_code, one_line
 from otpq.cli.program import app
 from otpq.cli.up import is_here
 from otpq.client.errors import CookieRefused, NodeUnreachable, QueryFailed, TaskFailed, TaskNotFound, WaitTimeout
+from otpq.client.events import Event
 from otpq.client.questions import Page, Selector
 from otpq.errors import OtpqError, StoreError
 from otpq.store.errors import StoreTaken
@@ -53,6 +54,13 @@ TASK = Task(
 LINES = [
     LogLine(time=NOW, stream="life", level="info", text="queued", fields={"attempt": 0}, run=0, number=1),
     LogLine(time=NOW, stream="err", level="warning", text="héllo", run=7, number=5, dropped=4),
+]
+
+
+EVENTS = [
+    Event(1, NOW, "node_down", {"node": "b@h", "incarnation": "b1", "why": "left"}, "t.1"),
+    Event(2, NOW, "failed", {"id": ID, "name": "mail", "queue": "q", "attempt": 4, "error": "ValueError: no"}, "t.2"),
+    Event(3, NOW, "scaled", {"pool": None, "answers": [{"workers": 2}], "why": ""}, "t.3"),
 ]
 
 
@@ -128,6 +136,10 @@ class FakeClient:
     def logs(self, id: str, follow: bool) -> Iterator[LogLine]:  # noqa: FBT001 - as the real one
         self._ask("logs", id, follow)
         yield from LINES
+
+    def events(self, after: str | None, follow: bool) -> Iterator[Event]:  # noqa: FBT001 - as the real one
+        self._ask("events", after, follow)
+        yield from EVENTS
 
     def pause(self, queue: str | None, *, handler: str | None, why: str) -> None:
         self._ask("pause", queue, handler, why)
@@ -328,6 +340,19 @@ def test_a_log_is_printed_line_by_line(client: FakeClient) -> None:
     rows = [json.loads(line) for line in otpq("logs", ID, "--json").stdout.splitlines()]
     assert [(row["text"], row["dropped"]) for row in rows] == [("queued", 0), ("héllo", 4)]
     assert client.asked[1] == ("logs", ID, False)
+
+
+def test_events_are_printed_line_by_line(client: FakeClient) -> None:
+    said = otpq("events", "-f")
+    assert [line.partition("  ")[2] for line in said.stdout.splitlines()] == [
+        "node_down       b@h incarnation=b1 why=left",
+        f"failed          {ID} mail queue=q attempt=4 error=ValueError: no",
+        'scaled          answers=[{"workers":2}]',
+    ]
+    rows = [json.loads(line) for line in otpq("events", "--after", "t.0", "--json").stdout.splitlines()]
+    assert [(row["number"], row["kind"], row["cursor"]) for row in rows][1] == (2, "failed", "t.2")
+    assert (rows[0]["facts"]["node"], rows[0]["time"]) == ("b@h", NOW.isoformat().replace("+00:00", "Z"))
+    assert client.asked == [("events", None, True), ("events", "t.0", False)]
 
 
 @pytest.mark.usefixtures("client")
