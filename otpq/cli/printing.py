@@ -28,7 +28,6 @@ __all__ = [
     "put_json",
     "put_tasks",
     "queues_table",
-    "reason",
     "table",
     "task_lines",
     "tasks_table",
@@ -103,11 +102,13 @@ def with_why(task: Task, why: Mapping[str, Any] | None) -> dict[str, Any]:
 
 def task_lines(task: Task, why: Mapping[str, Any] | None = None) -> str:
     """Everything about one task, and why it is not at work."""
+    from otpq.client.reasons import in_words
+
     facts: dict[str, object] = {
         "id": task.id,
         "name": _shown_name(task),
         "state": task.state + (f" ({task.reason})" if task.reason else ""),
-        "why": "" if why is None else reason(why),
+        "why": "" if why is None else in_words(why),
         "queue": f"{task.queue}, priority {task.priority}",
         "attempt": f"{task.attempt}" + (f", interrupted {task.interruptions} times" if task.interruptions else ""),
         "arguments": _call(task),
@@ -268,14 +269,6 @@ def _facts(fact: Any) -> list[str]:
 
 def _shown_name(task: Task) -> str:
     return task.name if task.title is None else f"{task.name} ({task.title})"
-
-
-def reason(why: Mapping[str, Any]) -> str:
-    """Why a task is not at work, in a line."""
-    facts = ", ".join(
-        f"{name} {fact if isinstance(fact, str) else _json(fact).decode()}" for name, fact in why["facts"].items()
-    )
-    return f"{why['code']} ({facts})" if facts else str(why["code"])
 
 
 def _call(task: Task) -> str:

@@ -308,7 +308,21 @@ class Client:
     def why(self, id: str) -> dict[str, Any] | None:
         """Why a task is not at work now: {"code": ..., "facts": {...}}; None once it has ended.
 
-        Codes: `not_due`, `paused`, `handler_limit`, `no_handler`, `no_memory`, `no_worker`, `assigned` (in front of a child, or running).
+        The first of these codes that is true, with these facts:
+
+        - `assigned`: `node`, its `node_state`, `incarnation`, `pool`, `lease`, `granted`; once the pool has told (within a second)
+          `worker` and `child`; `running`, and if it is, `since`, else its `position` and which task it is `behind`.
+        - `not_due`: `due`, `seconds` until then, `state`; if it is retrying, `attempt` of `runs`, `reason` and `error` of the last.
+        - `paused`: the `queue`, the `handler` or both; `by`, `why`, `since`.
+        - `no_handler`: the `handler`, the `nearest` name that a pool of its `queue` has, `there` (those pools), `elsewhere`
+          (pools of other queues that have it).
+        - `handler_limit`: `used` of `limit`, `limit_from` (see `limits`), `held_by` (tasks), `tasks` (how many).
+        - `no_memory`: `needs`, `free` and `capacity` (MiB) of the largest `node`; `behind` which task, if it is not its own
+          need; `held_by`, `tasks`.
+        - `no_worker`: `pools` that serve its `queue`; if there are none, `there` are all others; if they are busy, `workers` by
+          state, `demand`, `waiting` (tasks in the queue).
+
+        Lists have ten entries at most.
 
         Raises:
             TaskNotFound: There is none with this id.

@@ -206,6 +206,11 @@ class QueueCore:
         """
         return why(self._state, row, self._state.now.wall if wall is None else wall)
 
+    def open_of(self, lease: int) -> list[bytes]:
+        """The ids of the open tasks of a lease, in their order; none of one that is not open."""
+        found = self._state.leases.open.get(lease)
+        return [] if found is None else [row.id for row in found.rows.values()]
+
     def counts(self) -> dict[str, dict[TaskState, int]]:
         """How many tasks are in each of the eight states, by queue. `running` is as the pools last told."""
         counts: dict[str, dict[TaskState, int]] = {}

@@ -18,6 +18,7 @@ from otpq.queue.looking import Selected, get_tasks, list_tasks, read_log, select
 from otpq.queue.messages import Reload, Scale
 from otpq.queue.stats import Workers, queue_stats, worker_stats
 from otpq.queue.turns import Unanswered
+from otpq.queue.whereabouts import whereabouts
 from otpq.task import TaskState
 from otpq.wire import messages as wire
 from otpq.wire import verbs
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 
     from otpq.core import effects as ef
     from otpq.core.core import QueueCore
+    from otpq.core.why import Why
     from otpq.otp import Pid, Registry
     from otpq.queue.clients import Clients
     from otpq.queue.federation import Federation, RemotePool
@@ -254,7 +256,13 @@ def _why(on: Answers, session: bytes, query: wire.Query, body: verbs.TaskRef) ->
     if row is None:
         raise queries.BadQuery("not_found", "there is no such task", facts={"id": body.id.hex()})
     why = on.core().why(row, time.time())
-    on.clients.tell(session, queries.answer(query.number, why and verbs.Reason(why.code, dict(why.facts))))
+    reason = why and verbs.Reason(why.code, {**why.facts, **_beside(on, row.seq, why)})
+    on.clients.tell(session, queries.answer(query.number, reason))
+
+
+def _beside(on: Answers, seq: int, why: Why) -> dict[str, Any]:
+    rows, members = on.workers.rows(), on.federation().members()
+    return whereabouts(why.code, why.facts, seq, workers=rows, nodes=members, open_of=on.core().open_of)
 
 
 # --- requests of the core --------------------------------------------------------------------------------------------

@@ -111,7 +111,9 @@ class FakeClient:
 
     def why(self, id: str) -> dict[str, Any] | None:
         self._ask("why", id)
-        return {"code": "no_handler", "facts": {"handler": "mail", "pools": 2}}
+        there = [{"node": "a@h", "pool": "cpu", "queues": ["q"]}]
+        facts = {"handler": "mail", "queue": "q", "pools": 1, "there": there, "elsewhere": [], "nearest": "mall"}
+        return {"code": "no_handler", "facts": facts}
 
     def counts(self, queue: str | None) -> dict[str, dict[str, int]]:
         self._ask("counts", queue)
@@ -262,7 +264,7 @@ def test_show_tells_everything() -> None:
     said = otpq("show", ID).stdout
     for part in (
         '"a@b.c", html=true',
-        "no_handler (handler mail, pools 2)",
+        "no_handler: no pool that serves queue 'q' has a handler 'mail'",
         "retries: 3",
         "failed (error)",
         "ValueError: no",
@@ -357,7 +359,10 @@ def test_events_are_printed_line_by_line(client: FakeClient) -> None:
 
 @pytest.mark.usefixtures("client")
 def test_why_says_the_reason() -> None:
-    assert otpq("why", ID).stdout == "no_handler (handler mail, pools 2)\n"
+    assert otpq("why", ID).stdout == (
+        "no_handler: no pool that serves queue 'q' has a handler 'mail'; asked were pool cpu on a@h (queues q); "
+        "did you mean 'mall'?\n"
+    )
     assert json.loads(otpq("why", ID, "--json").stdout)["code"] == "no_handler"
 
 
