@@ -21,6 +21,7 @@ __all__ = [
     "event_line",
     "facts_lines",
     "handlers_table",
+    "limits_table",
     "log_line",
     "nodes_table",
     "put",
@@ -173,6 +174,38 @@ def handlers_table(handlers: Sequence[Mapping[str, Any]]) -> str:
             for of in handlers
         ],
     )
+
+
+_SOURCES = {"set": "run time", "file": "leader's file", "app": "decorator"}
+_UNITS = {"timeout": " s", "soft_timeout": " s", "memory": " MiB"}
+
+
+def limits_table(limits: Sequence[Mapping[str, Any]]) -> str:
+    """A line a limit. Where there is none and nobody has said so, nothing."""
+    shown = [of for of in limits if of["value"] is not None or of["from"] not in {"default", "node"}]
+    if not shown:
+        return "no limits"
+    return table(
+        ("OF", "NAME", "LIMIT", "VALUE", "USED", "FREE", "FROM"),
+        [
+            (
+                of["of"],
+                of["name"],
+                of["limit"],
+                *(_amount(of, key) for key in ("value", "used", "available")),
+                _SOURCES.get(of["from"], of["from"]),
+            )
+            for of in shown
+        ],
+    )
+
+
+def _amount(of: Mapping[str, Any], key: str) -> str:
+    number = of[key]
+    if number is None:
+        return "none" if key == "value" else ""
+    unit = " s" if of["of"] == "retention" else _UNITS.get(of["limit"], "")
+    return f"{int(number) if number == int(number) else round(number, 3):,}" + (unit if key == "value" else "")
 
 
 def workers_table(workers: Sequence[Mapping[str, Any]]) -> str:

@@ -393,6 +393,16 @@ class Client:
         """What is known of each handler: options, slots, run times, and as for `queues` whether it is paused."""
         return self._ask(questions.facts("handlers"))
 
+    def limits(self) -> list[dict[str, Any]]:
+        """Which limits are in force, how much of each is used, and who says so.
+
+        In force is what was set at run time, else what the leader's file says, else the decorator. Of each limit: `of` (handler,
+        queue, node or retention), `name`, `limit` (`max_concurrency`, `timeout`, `soft_timeout`, `memory`, `max_size`, or the state in
+        which ended tasks are kept), `value` (slots, seconds, MiB, tasks that have not ended; None: no limit), `used` and `available`
+        where they are counted, and `from`: 'set', 'file', 'app' (the decorator), 'default' or 'node' (a node's own settings).
+        """
+        return self._ask(questions.facts("limits"))
+
     def workers(self) -> list[dict[str, Any]]:
         """What is known of each worker: its node, pool, child, what it runs, and its `state`, active, idle, starting or offline."""
         return self._ask(questions.facts("workers"))

@@ -26,6 +26,7 @@ from otpq.core.dispatch import dispatch
 from otpq.core.invariants import check_invariants
 from otpq.core.leases import Lease
 from otpq.core.ledger import Ledger
+from otpq.core.limits import limits
 from otpq.core.records import Loaded, Needs
 from otpq.core.state import QUEUED, Config, State, Stats
 from otpq.core.story import Note, Stimulus
@@ -236,6 +237,10 @@ class QueueCore:
     def handlers(self) -> list[dict[str, Any]]:
         """What is known of each handler; see `catalogue.facts`."""
         return catalogue.facts(self._state)
+
+    def limits(self) -> list[dict[str, Any]]:
+        """Which limits are in force; see `limits.limits`."""
+        return limits(self._state)
 
     @property
     def declared(self) -> dict[str, bytes]:

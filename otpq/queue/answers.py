@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from otpq.queue.lookups import Lookups
     from otpq.queue.messages import PoolAnswer
     from otpq.queue.pools import Ordered, Pools
+    from otpq.queue.retention import Retention
     from otpq.queue.trouble import Trouble
     from otpq.store.protocol import Counts, Reading, Store
 
@@ -76,6 +77,7 @@ class Answers:
     federation: Callable[[], Federation]
     """The other nodes."""
     happenings: Happenings
+    retention: Retention
     running: dict[str, frozenset[int]] = field(default_factory=dict)
     """The seqs that have started, by session."""
     workers: Workers = field(default_factory=lambda: Workers(time.monotonic))
@@ -353,6 +355,10 @@ def _handlers(on: Answers, *_: object) -> object:
     return on.core().handlers()
 
 
+def _limits(on: Answers, *_: object) -> object:
+    return [*on.core().limits(), *on.retention.limits()]
+
+
 def _workers(on: Answers, *_: object) -> object:
     return on.workers.rows()
 
@@ -440,5 +446,6 @@ ANSWERS: Final[dict[str, Callable[[Answers, bytes, wire.Query, Any], object]]] =
     "health": _health,
     "stats": facts,
     "events": _events,
+    "limits": _limits,
 }
 """What answers each verb; None: it has answered, or will when the store was looked into or the core has decided."""

@@ -38,6 +38,7 @@ from otpq.queue.messages import Beat, Beaten, EndedTasks, Holders, OpenPool, Poo
 from otpq.queue.onlooker import Onlooker
 from otpq.queue.pace import hold
 from otpq.queue.pools import Pools
+from otpq.queue.retention import Retention
 from otpq.queue.script_check import has_scripts, wrong_scripts
 from otpq.queue.turns import Answered
 from otpq.store.errors import StaleEpoch
@@ -96,6 +97,7 @@ class QueueServer(GenServer):
         functions: Callable[[str, dict[str, Any]], Any] = _no_functions,
         handlers: Mapping[str, bytes] | None = None,
         queues: Mapping[str, int] | None = None,
+        retention: Retention | None = None,
     ) -> Ok | None:
         """Take over the store, listen, and go on where the last queue server was.
 
@@ -111,6 +113,7 @@ class QueueServer(GenServer):
             functions: Calls a management function of this node.
             handlers: Options of handlers by the cluster's file, packed; see `Config`.
             queues: How many tasks a queue may hold, by the same.
+            retention: How long ended tasks are kept, for whoever asks: the pruner sees to it.
         """
         self._node, self._incarnation = node, incarnation
         self._store = open_store()
@@ -147,6 +150,7 @@ class QueueServer(GenServer):
             tell_pool=self._tell,
             federation=lambda: self._federation,
             happenings=self._happenings,
+            retention=retention or Retention(),
             functions=functions,
         )
         self._federation = self._federate(address, epoch, lease)

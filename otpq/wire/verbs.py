@@ -311,4 +311,5 @@ VERBS: Final[dict[str, Verb]] = {
     "health": Verb(None, Facts),
     "stats": Verb(None, Facts),
     "events": Verb(EventsOf, EventPage),
+    "limits": Verb(None, list[Facts]),
 }

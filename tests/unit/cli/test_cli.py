@@ -64,6 +64,22 @@ EVENTS = [
 ]
 
 
+def limit(of: str, name: str, limit: str, value: float | None, used: float | None, *, source: str) -> dict[str, Any]:
+    available = None if value is None or used is None else value - used
+    facts = {"value": value, "used": used, "available": available, "from": source}
+    return {"of": of, "name": name, "limit": limit, **facts}
+
+
+LIMITS = [
+    limit("handler", "mail", "max_concurrency", 3, 1, source="file"),
+    limit("handler", "mail", "timeout", 0.5, None, source="app"),
+    limit("handler", "mail", "memory", None, None, source="default"),
+    limit("queue", "q", "max_size", 1_000_000, 12_345, source="set"),
+    limit("queue", "r", "max_size", None, 7, source="set"),
+    limit("retention", "all", "failed", 2_592_000.0, None, source="default"),
+]
+
+
 class FakeHandle:
     id = ID
 
@@ -156,6 +172,9 @@ class FakeClient:
     def reload(self, pool: str | None, *, timeout: float | None) -> list[dict[str, Any]]:
         self._ask("reload", pool, timeout)
         return [{"pool": "cpu", "replaced": 2}, {"pool": "gpu", "replaced": 1}]
+
+    def limits(self) -> list[dict[str, Any]]:
+        return LIMITS
 
     def queues(self) -> list[dict[str, Any]]:
         return [
@@ -355,6 +374,24 @@ def test_events_are_printed_line_by_line(client: FakeClient) -> None:
     assert [(row["number"], row["kind"], row["cursor"]) for row in rows][1] == (2, "failed", "t.2")
     assert (rows[0]["facts"]["node"], rows[0]["time"]) == ("b@h", NOW.isoformat().replace("+00:00", "Z"))
     assert client.asked == [("events", None, True), ("events", "t.0", False)]
+
+
+@pytest.mark.usefixtures("client")
+def test_limits_are_a_table_of_those_that_there_are() -> None:
+    assert otpq("limits").stdout.splitlines() == [
+        "OF         NAME  LIMIT            VALUE        USED    FREE     FROM",
+        "handler    mail  max_concurrency  3            1       2        leader's file",
+        "handler    mail  timeout          0.5 s                         decorator",
+        "queue      q     max_size         1,000,000    12,345  987,655  run time",
+        "queue      r     max_size         none         7                run time",
+        "retention  all   failed           2,592,000 s                   default",
+    ]
+    assert json.loads(otpq("limits", "--json").stdout) == LIMITS
+
+
+def test_without_limits_there_is_no_table(client: FakeClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(client, "limits", list)
+    assert otpq("limits").stdout == "no limits\n"
 
 
 @pytest.mark.usefixtures("client")
