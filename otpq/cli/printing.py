@@ -262,11 +262,20 @@ def log_line(line: LogLine) -> str:
 
 
 def event_line(event: Event) -> str:
-    """An event in a line. Of a task what one looks for stands first."""
+    """An event in a line. Of a task what one looks for stands first; of a gap, why there is one."""
     facts = dict(event.facts)
     words = [str(facts.pop(key)) for key in ("id", "name", "node") if key in facts]
     words += [f"{name}={_word(fact)}" for name, fact in facts.items() if fact is not None and fact != ""]
+    if event.kind == "gap" and facts.get("why") in _GAPS:
+        words = [_GAPS[facts["why"]].format_map(facts)]
     return f"{_time(event.time)}  {event.kind:<14}  {' '.join(words)}".rstrip()
+
+
+_GAPS = {
+    "unwatched": "of tasks nothing is kept that happened before: nobody had asked",
+    "overrun": "{missed} events are missing: more came than are kept",
+    "restarted": "what was kept is gone: there is a new queue server",
+}
 
 
 def _pause(of: Mapping[str, Any]) -> str:

@@ -61,6 +61,8 @@ EVENTS = [
     Event(1, NOW, "node_down", {"node": "b@h", "incarnation": "b1", "why": "left"}, "t.1"),
     Event(2, NOW, "failed", {"id": ID, "name": "mail", "queue": "q", "attempt": 4, "error": "ValueError: no"}, "t.2"),
     Event(3, NOW, "scaled", {"pool": None, "answers": [{"workers": 2}], "why": ""}, "t.3"),
+    Event(4, NOW, "gap", {"why": "overrun", "missed": 7}, "t.4"),
+    Event(5, NOW, "gap", {"why": "new", "x": 1}, "t.5"),
 ]
 
 
@@ -369,6 +371,8 @@ def test_events_are_printed_line_by_line(client: FakeClient) -> None:
         "node_down       b@h incarnation=b1 why=left",
         f"failed          {ID} mail queue=q attempt=4 error=ValueError: no",
         'scaled          answers=[{"workers":2}]',
+        "gap             7 events are missing: more came than are kept",
+        "gap             why=new x=1",
     ]
     rows = [json.loads(line) for line in otpq("events", "--after", "t.0", "--json").stdout.splitlines()]
     assert [(row["number"], row["kind"], row["cursor"]) for row in rows][1] == (2, "failed", "t.2")
