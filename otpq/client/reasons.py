@@ -76,7 +76,9 @@ def _assigned(facts: Facts) -> str:
         words = f"assigned to {place}, behind task {facts['behind']}, {facts['position']} in front of it"
     state = facts.get("node_state", "up")
     silent = (
-        "" if state == "up" else f"; that node is {state}, and its leases last until that is proven or they are over"
+        ""
+        if state == "up"
+        else f"; that node is {state}, and keeps its leases until its death is proven or they are over"
     )
     return words + silent + ("; it is being cancelled" if facts["cancelling"] else "")
 

@@ -16,7 +16,7 @@ from otpq.task import HistoryEntry, TaskState
 if TYPE_CHECKING:
     from otpq.core.records import TaskRow
 
-__all__ = ["CANCELLING", "error_line", "history_of", "keep_last_run", "last_reason", "note", "note_run"]
+__all__ = ["CANCELLING", "error_line", "history_of", "keep_last_run", "note", "note_run", "retry_reason"]
 
 
 ERROR_TEXT: Final = 160
@@ -65,10 +65,10 @@ def history_of(row: TaskRow) -> tuple[HistoryEntry, ...]:
     return tuple(_entry(one) for one in [_Note(row.created, None, first or row.state), *notes])
 
 
-def last_reason(row: TaskRow) -> str | None:
-    """The reason of the latest transition that is packed: of a task that is retrying, why."""
-    notes = _packed(row.history)
-    return notes[-1].reason if notes else None
+def retry_reason(row: TaskRow) -> str | None:
+    """Why a task was last to run again; None: it never was. It may be queued already, in the same step."""
+    reasons = [one.reason for one in _packed(row.history) if one.target == TaskState.RETRYING]
+    return reasons[-1] if reasons else None
 
 
 def error_line(packed: bytes) -> str:

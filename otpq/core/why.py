@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 import msgspec
 
-from otpq.core.history import CANCELLING, error_line, last_reason
+from otpq.core.history import CANCELLING, error_line, retry_reason
 from otpq.core.state import QUEUED, RETRYING
 from otpq.errors import nearest
 from otpq.task import ENDED
@@ -60,7 +60,7 @@ def _not_due(state: State, row: TaskRow, wall: float) -> Facts:
     if row.state == RETRYING:
         runs = state.options(row).retries + 1
         error = None if row.error is None else error_line(row.error)
-        facts |= {"attempt": row.attempt, "runs": runs, "reason": last_reason(row), "error": error}
+        facts |= {"attempt": row.attempt, "runs": runs, "reason": retry_reason(row), "error": error}
     return facts
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections import deque
 from typing import TYPE_CHECKING, Final
 
-from otpq.core.history import error_line, last_reason
+from otpq.core.history import error_line, retry_reason
 from otpq.core.state import FAILED, RETRYING
 from otpq.queue.queries import BadQuery
 from otpq.wire.verbs import EventPage, Facts, Happening, TaskHappening
@@ -173,4 +173,4 @@ def _ended(row: TaskRow) -> TaskHappening:
 
 def _retried(row: TaskRow) -> TaskHappening:
     error = None if row.error is None else error_line(row.error)
-    return TaskHappening(row.id, row.name, row.queue, row.attempt, last_reason(row), error)
+    return TaskHappening(row.id, row.name, row.queue, row.attempt, retry_reason(row), error)

@@ -161,7 +161,7 @@ class QueueServer(GenServer):
     def _federate(self, address: str, epoch: int, lease: float) -> Federation:
         me = Member(self._node, address or self._node, self._incarnation, leads=True, since=now().wall)
         hooks = Hooks(
-            ask=self._ask,
+            ask=self._hear,  # as what a pool of this node says
             opened=self._pools.opened,
             closed=self._pools.closed,
             gone=self._answers.pool_gone,

@@ -102,7 +102,7 @@ def test_assigned() -> None:
         f"assigned: runs on {at}, worker 0 (pid 77), since T"
     )
     assert said("assigned", **{**runs, "cancelling": True}, node_state="suspected") == (
-        f"assigned: runs on {at}; that node is suspected, and its leases last until that is proven or they are over; "
+        f"assigned: runs on {at}; that node is suspected, and keeps its leases until its death is proven or they are over; "
         "it is being cancelled"
     )
 

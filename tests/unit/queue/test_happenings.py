@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from otpq.client.events import events_of
 from otpq.core.effects import Outcome
 from otpq.core.events import Now
-from otpq.core.history import note_run
+from otpq.core.history import note, note_run
 from otpq.core.records import TaskRow
 from otpq.queue.happenings import KEPT, PAGE, WATCHED, Happenings
 from otpq.queue.queries import BadQuery
@@ -105,6 +105,7 @@ def test_each_task_has_an_event_of_its_own_with_its_facts(happenings: Happenings
     error = encode(["ValueError", "no\nsuch", "Traceback ..."])
     retrying = row(3, state="retrying", attempt=1, error=error)
     note_run(retrying, 9.0, "retrying", "timeout", 1)
+    note(retrying, 9.0, "retrying", "queued")  # due at once, in the same step
     failed = row(2, state="failed", attempt=4, reason="error", error=error)
     cancelled = row(5, state="cancelled", attempt=2, error=error)
     happenings.ended(Outcome([row(1, attempt=1), failed, row(4, attempt=1), cancelled], [retrying]))
