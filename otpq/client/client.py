@@ -319,8 +319,8 @@ class Client:
         - `handler_limit`: `used` of `limit`, `limit_from` (see `limits`), `held_by` (tasks), `tasks` (how many).
         - `no_memory`: `needs`, `free` and `capacity` (MiB) of the largest `node`; `behind` which task, if it is not its own
           need; `held_by`, `tasks`.
-        - `no_worker`: `pools` that serve its `queue`; if there are none, `there` are all others; if they are busy, `workers` by
-          state, `demand`, `waiting` (tasks in the queue).
+        - `no_worker`: `pools` that serve its `queue`; if there are none, `there` are others; if they are busy, `workers` by
+          state (of up to ten pools), `demand`, `waiting` (tasks in the queue).
 
         Lists have ten entries at most.
 

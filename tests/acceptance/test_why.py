@@ -50,7 +50,7 @@ def fail(text):
 @pytest.fixture
 def asked(stage: Stage) -> Iterator[Asked]:
     stage.app.write_text(APP, encoding="utf-8")
-    stage.node("--memory", "500M", "--workers", "1", "--pool", "io:executor=process,queues=io,min=2,max=2")
+    stage.node("--memory", "500M", "--workers", "1", "--pool", "io:executor=thread,parallel=3,queues=io,min=1,max=1")
     with stage.connect() as client:
         yield Asked(stage, client)
 
@@ -77,7 +77,13 @@ def test_what_runs_says_where_and_what_waits_says_behind_what(stage: Stage, aske
 
     said = json.loads(stage.otpq("why", busy.id, "--json", "--node", stage.name).stdout)
     assert (said["code"], said["facts"]["there"]) == ("no_worker", facts["there"])
-    (stage.home / "gate").touch()
+
+    for handle in (client.submit(Call("wait_for", (name,), queue="io")) for name in ("gate", "other")):
+        facts = asked.until(handle, "assigned", lambda facts: facts.get("since"))  # also of one of several in a child
+        assert (facts["running"], facts["pool"], facts["worker"]) == (True, "io", 0)
+
+    for name in ("gate", "other"):
+        (stage.home / name).touch()
     assert [handle.get(LONG) for handle in (runs, behind, busy)] == ["gate"] * 3
     assert client.why(runs.id) is None
     assert asked.words(runs) == "it has ended\n"
