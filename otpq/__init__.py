@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from otpq.client.errors import UnknownHandler as UnknownHandler
     from otpq.client.errors import UnknownHandlerWarning as UnknownHandlerWarning
     from otpq.client.errors import WaitTimeout as WaitTimeout
+    from otpq.client.events import Event as Event
     from otpq.client.handle import AsyncTaskHandle as AsyncTaskHandle
     from otpq.client.handle import TaskHandle as TaskHandle
     from otpq.client.questions import Selector as Selector
@@ -69,6 +70,7 @@ __all__ = [
     "Context",
     "CookieRefused",
     "Discard",
+    "Event",
     "Handler",
     "LogLine",
     "Node",
@@ -130,6 +132,7 @@ _NAMES = {
         "UnknownHandlerWarning",
         "WaitTimeout",
     ),
+    "otpq.client.events": ("Event",),
     "otpq.client.handle": ("AsyncTaskHandle", "TaskHandle"),
     "otpq.client.questions": ("Selector",),
     "otpq.context": ("Context", "current"),

@@ -22,6 +22,7 @@ __all__ = [
     "UnknownOption",
     "UsageError",
     "did_you_mean",
+    "nearest",
 ]
 
 
@@ -101,7 +102,13 @@ class InvariantBroken(OtpqError, AssertionError):
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:
     """The end of a message about an unknown `word`: the nearest known one, or nothing."""
+    near = nearest(word, known)
+    return "" if near is None else f"; did you mean {near!r}?"
+
+
+def nearest(word: str, known: Iterable[str]) -> str | None:
+    """The known word that is most like another; None: none is near."""
     from difflib import get_close_matches
 
     near = get_close_matches(word, list(known), n=1)
-    return f"; did you mean {near[0]!r}?" if near else ""
+    return near[0] if near else None

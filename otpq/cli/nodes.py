@@ -9,13 +9,14 @@ import typer
 
 from otpq.cli.exits import FAILURE, STORE
 from otpq.cli.options import AsJson, CookieFile, NodeOption, Timeout, open_client
-from otpq.cli.printing import answers_lines, facts_lines, nodes_table, put, put_json, workers_table
+from otpq.cli.printing import answers_lines, event_line, facts_lines, nodes_table, put, put_json, workers_table
 from otpq.errors import UsageError
 
 __all__ = [
     "check",
     "check_config",
     "demo",
+    "events",
     "health",
     "new_cookie",
     "node",
@@ -85,6 +86,20 @@ def workers(*, as_json: AsJson = False, node: NodeOption = None, cookie_file: Co
     with open_client(node, cookie_file) as client:
         found = client.workers()
     put_json(found) if as_json else put(workers_table(found))
+
+
+def events(
+    *,
+    follow: Annotated[bool, typer.Option("--follow", "-f", help="Wait for more, until Ctrl-C.")] = False,
+    after: Annotated[str | None, typer.Option(metavar="CURSOR", help="Go on behind this one; --json tells it.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON, one object a line, for programs.")] = False,
+    node: NodeOption = None,
+    cookie_file: CookieFile = None,
+) -> None:
+    """Print what happens in the cluster: to nodes, queues, pools, the store, and while you look to tasks."""
+    with open_client(node, cookie_file) as client:
+        for event in client.events(after, follow):
+            put_json(event) if as_json else put(event_line(event))
 
 
 def scale(

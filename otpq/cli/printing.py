@@ -12,13 +12,16 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
     from datetime import datetime
 
+    from otpq.client.events import Event
     from otpq.task import HistoryEntry, LogLine, Task
 
 __all__ = [
     "answers_lines",
     "counts_table",
+    "event_line",
     "facts_lines",
     "handlers_table",
+    "limits_table",
     "log_line",
     "nodes_table",
     "put",
@@ -26,7 +29,6 @@ __all__ = [
     "put_json",
     "put_tasks",
     "queues_table",
-    "reason",
     "table",
     "task_lines",
     "tasks_table",
@@ -101,11 +103,13 @@ def with_why(task: Task, why: Mapping[str, Any] | None) -> dict[str, Any]:
 
 def task_lines(task: Task, why: Mapping[str, Any] | None = None) -> str:
     """Everything about one task, and why it is not at work."""
+    from otpq.client.reasons import in_words
+
     facts: dict[str, object] = {
         "id": task.id,
         "name": _shown_name(task),
         "state": task.state + (f" ({task.reason})" if task.reason else ""),
-        "why": "" if why is None else reason(why),
+        "why": "" if why is None else in_words(why),
         "queue": f"{task.queue}, priority {task.priority}",
         "attempt": f"{task.attempt}" + (f", interrupted {task.interruptions} times" if task.interruptions else ""),
         "arguments": _call(task),
@@ -172,6 +176,38 @@ def handlers_table(handlers: Sequence[Mapping[str, Any]]) -> str:
     )
 
 
+_SOURCES = {"set": "run time", "file": "leader's file", "app": "decorator"}
+_UNITS = {"timeout": " s", "soft_timeout": " s", "memory": " MiB"}
+
+
+def limits_table(limits: Sequence[Mapping[str, Any]]) -> str:
+    """A line a limit. Where there is none and nobody has said so, nothing."""
+    shown = [of for of in limits if of["value"] is not None or of["from"] not in {"default", "node"}]
+    if not shown:
+        return "no limits"
+    return table(
+        ("OF", "NAME", "LIMIT", "VALUE", "USED", "FREE", "FROM"),
+        [
+            (
+                of["of"],
+                of["name"],
+                of["limit"],
+                *(_amount(of, key) for key in ("value", "used", "available")),
+                _SOURCES.get(of["from"], of["from"]),
+            )
+            for of in shown
+        ],
+    )
+
+
+def _amount(of: Mapping[str, Any], key: str) -> str:
+    number = of[key]
+    if number is None:
+        return "none" if key == "value" else ""
+    unit = " s" if of["of"] == "retention" else _UNITS.get(of["limit"], "")
+    return f"{int(number) if number == int(number) else round(number, 3):,}" + (unit if key == "value" else "")
+
+
 def workers_table(workers: Sequence[Mapping[str, Any]]) -> str:
     """A line a worker."""
     if not workers:
@@ -225,6 +261,23 @@ def log_line(line: LogLine) -> str:
     return f"... {line.dropped} lines are missing ...\n{shown}" if line.dropped else shown
 
 
+def event_line(event: Event) -> str:
+    """An event in a line. Of a task what one looks for stands first; of a gap, why there is one."""
+    facts = dict(event.facts)
+    words = [str(facts.pop(key)) for key in ("id", "name", "node") if key in facts]
+    words += [f"{name}={_word(fact)}" for name, fact in facts.items() if fact is not None and fact != ""]
+    if event.kind == "gap" and facts.get("why") in _GAPS:
+        words = [_GAPS[facts["why"]].format_map(facts)]
+    return f"{_time(event.time)}  {event.kind:<14}  {' '.join(words)}".rstrip()
+
+
+_GAPS = {
+    "unwatched": "of tasks nothing is kept that happened before: nobody had asked",
+    "overrun": "{missed} events are missing: more came than are kept",
+    "restarted": "what was kept is gone: there is a new queue server",
+}
+
+
 def _pause(of: Mapping[str, Any]) -> str:
     """Whether a queue or a handler is paused, by whom and why."""
     if not of.get("paused"):
@@ -258,14 +311,6 @@ def _facts(fact: Any) -> list[str]:
 
 def _shown_name(task: Task) -> str:
     return task.name if task.title is None else f"{task.name} ({task.title})"
-
-
-def reason(why: Mapping[str, Any]) -> str:
-    """Why a task is not at work, in a line."""
-    facts = ", ".join(
-        f"{name} {fact if isinstance(fact, str) else _json(fact).decode()}" for name, fact in why["facts"].items()
-    )
-    return f"{why['code']} ({facts})" if facts else str(why["code"])
 
 
 def _call(task: Task) -> str:

@@ -78,6 +78,8 @@ _add("reload", nodes.reload)
 _add("health", nodes.health)
 _add("check", nodes.check)
 _add("demo", nodes.demo)
+_add("events", nodes.events)
+_add("limits", queues.limits)
 
 cookie = typer.Typer(cls=OneLineErrors, help="The secret of a cluster.", no_args_is_help=True, rich_markup_mode=None)
 cookie.command("new")(nodes.new_cookie)

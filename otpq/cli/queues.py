@@ -7,9 +7,9 @@ from typing import Annotated
 import typer
 
 from otpq.cli.options import AsJson, CookieFile, NodeOption, open_client
-from otpq.cli.printing import handlers_table, put, put_count, put_json, queues_table
+from otpq.cli.printing import handlers_table, limits_table, put, put_count, put_json, queues_table
 
-__all__ = ["handlers", "pause", "purge", "queues", "resume"]
+__all__ = ["handlers", "limits", "pause", "purge", "queues", "resume"]
 
 QueueName = Annotated[str | None, typer.Argument(metavar="[QUEUE]", help="The queue.")]
 HandlerName = Annotated[str | None, typer.Option("--handler", metavar="NAME", help="A handler, in all queues.")]
@@ -27,6 +27,13 @@ def handlers(*, as_json: AsJson = False, node: NodeOption = None, cookie_file: C
     with open_client(node, cookie_file) as client:
         found = client.handlers()
     put_json(found) if as_json else put(handlers_table(found))
+
+
+def limits(*, as_json: AsJson = False, node: NodeOption = None, cookie_file: CookieFile = None) -> None:
+    """Say which limits are in force, how much of each is used, and who says so."""
+    with open_client(node, cookie_file) as client:
+        found = client.limits()
+    put_json(found) if as_json else put(limits_table(found))
 
 
 def pause(

@@ -37,7 +37,6 @@ from otpq.cli.printing import (
     put_count,
     put_json,
     put_tasks,
-    reason,
     task_lines,
     warnings_as_lines,
     with_why,
@@ -190,12 +189,14 @@ def counts(
 
 def why(id: TaskId, *, as_json: AsJson = False, node: NodeOption = None, cookie_file: CookieFile = None) -> None:
     """Say why a task is not at work."""
+    from otpq.client.reasons import in_words
+
     with open_client(node, cookie_file) as client:
         found = client.why(id)
     if as_json:
         put_json(found)
     else:
-        put("it has ended" if found is None else reason(found))
+        put("it has ended" if found is None else in_words(found))
 
 
 def logs(

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from otpq.client.cell import Cell
     from otpq.client.core import Settings
     from otpq.client.effects import Acknowledged
+    from otpq.client.events import Event
     from otpq.client.io import Target
     from otpq.core.events import NodeLost
     from otpq.task import LogLine, Task
@@ -235,10 +236,45 @@ class AsyncClient:
                     return
                 await asyncio.sleep(POLL)
 
+    async def events(self, after: str | None = None, follow: bool = False) -> AsyncIterator[Event]:  # noqa: FBT001, FBT002 - as `logs`
+        """What happens in the cluster, in its order; with `follow`, also what is to come, without an end.
+
+        Nodes, pauses, orders to pools and the store's troubles are always kept; of tasks, what happens until 30 s after the last
+        question, so that nobody pays who does not look. The leader keeps the last 10,000, in memory. Where events are missing,
+        one of the kind `gap` says so.
+
+        Args:
+            after: The `cursor` of an event: where to go on; None: the oldest that is kept.
+            follow: Whether to wait for more.
+        """
+        while True:
+            page = await self._ask(questions.events(after))
+            for event in page:
+                yield event
+            after = page.next
+            if not page.more:
+                if not follow:
+                    return
+                await asyncio.sleep(POLL)
+
     async def why(self, id: str) -> dict[str, Any] | None:
         """Why a task is not at work now: {"code": ..., "facts": {...}}; None once it has ended.
 
-        Codes: `not_due`, `paused`, `handler_limit`, `no_handler`, `no_memory`, `no_worker`, `assigned` (in front of a child, or running).
+        The first of these codes that is true, with these facts:
+
+        - `assigned`: `node`, its `node_state`, `incarnation`, `pool`, `lease`, `granted`; once the pool has told (within a second)
+          `worker` and `child`; `running`, and if it is, `since`, else its `position` and which task it is `behind`.
+        - `not_due`: `due`, `seconds` until then, `state`; if it is retrying, `attempt` of `runs`, `reason` and `error` of the last.
+        - `paused`: the `queue`, the `handler` or both; `by`, `why`, `since`.
+        - `no_handler`: the `handler`, the `nearest` name that a pool of its `queue` has, `there` (those pools), `elsewhere`
+          (pools of other queues that have it).
+        - `handler_limit`: `used` of `limit`, `limit_from` (see `limits`), `held_by` (tasks), `tasks` (how many).
+        - `no_memory`: `needs`, `free` and `capacity` (MiB) of the largest `node`; `behind` which task, if it is not its own
+          need; `held_by`, `tasks`.
+        - `no_worker`: `pools` that serve its `queue`; if there are none, `there` are others; if they are busy, `workers` by
+          state (of up to ten pools), `demand`, `waiting` (tasks in the queue).
+
+        Lists have ten entries at most.
 
         Raises:
             TaskNotFound: There is none with this id.
@@ -308,6 +344,16 @@ class AsyncClient:
     async def handlers(self) -> list[dict[str, Any]]:
         """What is known of each handler: options, slots, run times, and as for `queues` whether it is paused."""
         return await self._ask(questions.facts("handlers"))
+
+    async def limits(self) -> list[dict[str, Any]]:
+        """Which limits are in force, how much of each is used, and who says so.
+
+        In force is what was set at run time, else what the leader's file says, else the decorator. Of each limit: `of` (handler,
+        queue, node or retention), `name`, `limit` (`max_concurrency`, `timeout`, `soft_timeout`, `memory`, `max_size`, or the state in
+        which ended tasks are kept), `value` (slots, seconds, MiB, tasks that have not ended; None: no limit), `used` and `available`
+        where they are counted, and `from`: 'set', 'file', 'app' (the decorator), 'default' or 'node' (a node's own settings).
+        """
+        return await self._ask(questions.facts("limits"))
 
     async def workers(self) -> list[dict[str, Any]]:
         """What is known of each worker: its node, pool, child, what it runs, and its `state`, active, idle, starting or offline."""

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
 
 import msgspec
 
+from otpq.client.events import EventPage, events_of
 from otpq.client.ids import id_bytes
 from otpq.client.views import log_line_of, task_of
 from otpq.errors import BadOption, ProtocolError, UsageError
@@ -159,6 +160,11 @@ def logs(id: bytes, after: str | None) -> Question[LogPage]:
         verbs.LogsOf(id, after),
         lambda page: LogPage(map(log_line_of, page.lines), page.next, more=page.more, ended=page.ended),
     )
+
+
+def events(after: str | None) -> Question[EventPage]:
+    """A page of what happened in the cluster."""
+    return Question("events", verbs.EventsOf(after), events_of)
 
 
 def why(id: bytes) -> Question[dict[str, Any] | None]:

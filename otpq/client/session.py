@@ -30,7 +30,7 @@ CHUNK_BYTES: Final = 1024 * 1024
 CHUNKS_UNDER_WAY: Final = 8
 """Chunks of one `submit_many` that are sent before the first is answered."""
 POLL: Final = 0.2
-"""Seconds after which who follows a log asks for more."""
+"""Seconds after which who follows a log, or events, asks for more."""
 _TASK_BYTES: Final = 64
 """About what a task takes in a message beside its payload and its names."""
 

@@ -26,6 +26,7 @@ from otpq.core.dispatch import dispatch
 from otpq.core.invariants import check_invariants
 from otpq.core.leases import Lease
 from otpq.core.ledger import Ledger
+from otpq.core.limits import limits
 from otpq.core.records import Loaded, Needs
 from otpq.core.state import QUEUED, Config, State, Stats
 from otpq.core.story import Note, Stimulus
@@ -206,6 +207,11 @@ class QueueCore:
         """
         return why(self._state, row, self._state.now.wall if wall is None else wall)
 
+    def open_of(self, lease: int) -> list[bytes]:
+        """The ids of the open tasks of a lease, in their order; none of one that is not open."""
+        found = self._state.leases.open.get(lease)
+        return [] if found is None else [row.id for row in found.rows.values()]
+
     def counts(self) -> dict[str, dict[TaskState, int]]:
         """How many tasks are in each of the eight states, by queue. `running` is as the pools last told."""
         counts: dict[str, dict[TaskState, int]] = {}
@@ -231,6 +237,10 @@ class QueueCore:
     def handlers(self) -> list[dict[str, Any]]:
         """What is known of each handler; see `catalogue.facts`."""
         return catalogue.facts(self._state)
+
+    def limits(self) -> list[dict[str, Any]]:
+        """Which limits are in force; see `limits.limits`."""
+        return limits(self._state)
 
     @property
     def declared(self) -> dict[str, bytes]:

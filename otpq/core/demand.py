@@ -21,6 +21,7 @@ class Session:
         "memory",
         "node",
         "parallel",
+        "pool",
         "queues",
         "running",
         "sent",
@@ -31,6 +32,7 @@ class Session:
     def __init__(self, opened: SessionOpened) -> None:
         self.id = opened.session
         self.node: NodeId = (opened.node, opened.incarnation)
+        self.pool = opened.pool
         self.queues = opened.queues
         self.parallel = max(1, opened.parallel)
         self.handlers = None if opened.handlers is None else frozenset(opened.handlers)

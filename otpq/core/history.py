@@ -16,8 +16,11 @@ from otpq.task import HistoryEntry, TaskState
 if TYPE_CHECKING:
     from otpq.core.records import TaskRow
 
-__all__ = ["CANCELLING", "history_of", "keep_last_run", "note", "note_run"]
+__all__ = ["CANCELLING", "error_line", "history_of", "keep_last_run", "note", "note_run", "retry_reason"]
 
+
+ERROR_TEXT: Final = 160
+"""Characters of an error's line."""
 
 CANCELLING: Final = "cancelling"
 """The `reason` of a row whose task is to be cancelled as soon as the child lets go of it."""
@@ -60,6 +63,21 @@ def history_of(row: TaskRow) -> tuple[HistoryEntry, ...]:
     notes = [*_packed(row.history), *_last_run(row)]
     first = notes[0].source if notes else row.state
     return tuple(_entry(one) for one in [_Note(row.created, None, first or row.state), *notes])
+
+
+def retry_reason(row: TaskRow) -> str | None:
+    """Why a task was last to run again; None: it never was. It may be queued already, in the same step."""
+    reasons = [one.reason for one in _packed(row.history) if one.target == TaskState.RETRYING]
+    return reasons[-1] if reasons else None
+
+
+def error_line(packed: bytes) -> str:
+    """What a packed error says, in a line: 'ValueError: no such file'. Made fit for a terminal: handlers raise what they like."""
+    kind, message = (str(part) for part in [*msgspec.msgpack.decode(packed)[:2], ""][:2])
+    first = message.strip().partition("\n")[0]
+    text = f"{kind}: {first}" if first else kind
+    shown = "".join(letter if letter.isprintable() else "\N{REPLACEMENT CHARACTER}" for letter in text[:ERROR_TEXT])
+    return f"{shown}..." if len(text) > ERROR_TEXT else shown
 
 
 def _last_run(row: TaskRow) -> list[_Note]:

@@ -10,10 +10,11 @@ from __future__ import annotations
 
 from collections import defaultdict
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 import msgspec
 
+from otpq.core.history import error_line
 from otpq.task import TaskState
 
 if TYPE_CHECKING:
@@ -33,8 +34,6 @@ FAILURES: Final = 10
 """Lines of failures in a second."""
 HANDLERS: Final = 20
 """Lines of handlers in a second; the others are counted together."""
-_TEXT: Final = 160
-"""Characters of an error's line."""
 
 _GONE_WRONG: Final = frozenset({TaskState.FAILED.value, TaskState.RETRYING.value})
 _TONES: Final[dict[str, Tone]] = {TaskState.FAILED.value: "failure", TaskState.RETRYING.value: "retry"}
@@ -114,7 +113,7 @@ class ConsoleLines:
         self._failures += 1
         tone = _TONES[run.state]
         line = _run_line(run)
-        error = _error_line(run)
+        error = (run.reason or "") if run.error is None else error_line(run.error)
         return [line, Line(f"  {error}", tone)] if error else [line]
 
 
@@ -180,18 +179,6 @@ def _notes(run: RunEnd) -> Iterable[str]:
     if run.ran is not None:
         _node, _incarnation, worker, pid = msgspec.msgpack.decode(run.ran)
         yield f"worker {worker} (pid {pid})"
-
-
-def _error_line(run: RunEnd) -> str:
-    """What a traceback ends with. Made fit for a terminal: handlers raise what they like."""
-    if run.error is None:
-        return run.reason or ""
-    parts: list[Any] = msgspec.msgpack.decode(run.error)
-    kind, message = (str(part) for part in parts[:2])
-    first = message.strip().partition("\n")[0]
-    text = f"{kind}: {first}" if first else kind
-    shown = "".join(letter if letter.isprintable() else "\N{REPLACEMENT CHARACTER}" for letter in text[:_TEXT])
-    return f"{shown}..." if len(text) > _TEXT else shown
 
 
 def _clock(wall: float) -> str:

@@ -130,6 +130,7 @@ def _queue_tree(config: NodeConfig, cookie: Cookie, name: str, incarnation: str)
                 address=str(config.name),
                 handlers={name: pack_said(normalized(said)) for name, said in config.handler_options.items() if said},
                 queues=config.queue_sizes,
+                retention=config.retention,
                 name="queue_server",
             ),
             shutdown=10.0,

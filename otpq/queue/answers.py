@@ -17,6 +17,7 @@ from otpq.queue.looking import Selected, get_tasks, list_tasks, read_log, select
 from otpq.queue.messages import Reload, Scale
 from otpq.queue.stats import Workers, queue_stats, worker_stats
 from otpq.queue.turns import Unanswered
+from otpq.queue.whereabouts import whereabouts
 from otpq.task import TaskState
 from otpq.wire import messages as wire
 from otpq.wire import verbs
@@ -26,13 +27,16 @@ if TYPE_CHECKING:
 
     from otpq.core import effects as ef
     from otpq.core.core import QueueCore
+    from otpq.core.why import Why
     from otpq.otp import Pid, Registry, Response
     from otpq.queue.clients import Clients
     from otpq.queue.federation import Federation, RemotePool
+    from otpq.queue.happenings import Happenings
     from otpq.queue.looking import Inquiry
     from otpq.queue.lookups import Lookups
     from otpq.queue.messages import PoolAnswer
     from otpq.queue.pools import Ordered, Pools
+    from otpq.queue.retention import Retention
     from otpq.queue.trouble import Trouble
     from otpq.store.protocol import Counts, Reading, Store
 
@@ -77,6 +81,8 @@ class Answers:
     """Tells a pool something, here or on another node."""
     federation: Callable[[], Federation]
     """The other nodes."""
+    happenings: Happenings
+    retention: Retention
     running: dict[str, frozenset[int]] = field(default_factory=dict)
     """The seqs that have started, by session."""
     workers: Workers = field(default_factory=lambda: Workers(time.monotonic))
@@ -130,6 +136,7 @@ class Answers:
     def _order_ended(self, ordered: Ordered) -> None:
         failure = ordered.failure
         if failure is None:
+            self._note_order(ordered)
             self.clients.tell(ordered.client, queries.answer(ordered.request, ordered.facts))
         else:
             self.fail(ordered.client, ordered.request, failure.code, str(failure), failure.field)
@@ -163,6 +170,13 @@ class Answers:
             case reason, _:
                 what = "went down" if reason == NoConnection() else f"could not ({reason!r})"
                 self.fail(label.session, label.number, "refused", f"{label.node} {what} before it had answered")
+
+    def _note_order(self, ordered: Ordered) -> None:
+        order, facts = ordered.order, {"pool": ordered.name, "answers": ordered.facts}
+        if isinstance(order, Scale):
+            self.happenings.note("scaled", {**facts, "workers": order.workers})
+        else:
+            self.happenings.note("reloaded", facts)
 
     # --- what is read from the store -------------------------------------------------------------------------------------
 
@@ -219,6 +233,8 @@ class Answers:
     def _go_on(self, session: bytes, number: int, bulk: Bulk) -> None:
         if not bulk.selectors:
             del self.bulks[name_of(session), number]
+            if bulk.happening is not None:
+                self.happenings.note(*bulk.happening)
             self.clients.tell(session, queries.answer(number, verbs.Affected(bulk.affected)))
             return
 
@@ -277,7 +293,13 @@ def _why(on: Answers, session: bytes, query: wire.Query, body: verbs.TaskRef) ->
     if row is None:
         raise queries.BadQuery("not_found", "there is no such task", facts={"id": body.id.hex()})
     why = on.core().why(row, time.time())
-    on.clients.tell(session, queries.answer(query.number, why and verbs.Reason(why.code, dict(why.facts))))
+    reason = why and verbs.Reason(why.code, {**why.facts, **_beside(on, row.seq, why)})
+    on.clients.tell(session, queries.answer(query.number, reason))
+
+
+def _beside(on: Answers, seq: int, why: Why) -> dict[str, Any]:
+    rows, members = on.workers.rows(), on.federation().members()
+    return whereabouts(why.code, why.facts, seq, workers=rows, nodes=members, open_of=on.core().open_of)
 
 
 # --- requests of the core --------------------------------------------------------------------------------------------
@@ -304,7 +326,9 @@ def _pause(on: Answers, session: bytes, query: wire.Query, body: verbs.PauseOf) 
         why=body.why,
     )
     on.ask_core(event)
-    on.bulks[name_of(session), query.number] = Bulk(ev.Pause, deque(), missing=1)
+    facts = {"queue": body.queue, "handler": body.handler, "by": body.by, "why": body.why}
+    happening = (f"{query.verb}d", facts)
+    on.bulks[name_of(session), query.number] = Bulk(ev.Pause, deque(), missing=1, happening=happening)
 
 
 # --- pools -----------------------------------------------------------------------------------------------------------
@@ -366,6 +390,10 @@ def _handlers(on: Answers, *_: object) -> object:
     return on.core().handlers()
 
 
+def _limits(on: Answers, *_: object) -> object:
+    return [*on.core().limits(), *on.retention.limits()]
+
+
 def _workers(on: Answers, *_: object) -> object:
     return on.workers.rows()
 
@@ -376,6 +404,10 @@ def _worker_stats(on: Answers, *_: object) -> object:
 
 def _queue_stats(on: Answers, *_: object) -> object:
     return queue_stats(on.counts(), on.core().handlers())
+
+
+def _events(on: Answers, _session: bytes, _query: wire.Query, body: verbs.EventsOf) -> object:
+    return on.happenings.read(body.after)
 
 
 def _nodes(on: Answers, *_: object) -> object:
@@ -435,5 +467,7 @@ ANSWERS: Final[dict[str, Callable[[Answers, bytes, wire.Query, Any], object]]] =
     "worker_stats": _worker_stats,
     "health": _health,
     "stats": facts,
+    "events": _events,
+    "limits": _limits,
 }
 """What answers each verb; None: it has answered, or will when the store was looked into or the core has decided."""

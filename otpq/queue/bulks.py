@@ -38,6 +38,8 @@ class Bulk:
     missing: int = 0
     """Answers of the core that are still to come."""
     affected: int = 0
+    happening: tuple[str, verbs.Facts] | None = None
+    """What is noted when it is done: the kind of event, and its facts."""
 
     def selected(self, selected: Selected) -> None:
         """Note where to go on, and how many answers to wait for."""

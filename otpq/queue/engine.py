@@ -22,7 +22,7 @@ from otpq.queue.trouble import DAMAGED, Trouble, trouble_of
 from otpq.store.errors import CommitUnknown, StaleEpoch
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from otpq.core.effects import Told
     from otpq.core.events import Event
@@ -45,13 +45,14 @@ def now() -> Now:
 class Engine:
     """For one thread. While there is `trouble`, no step is to be taken."""
 
-    def __init__(self, store: Store, config: Config) -> None:
-        """Go on where the store is, which is open."""
+    def __init__(self, store: Store, config: Config, committed: Callable[[Changes], None]) -> None:
+        """Go on where the store is, which is open; `committed` is told of what has become durable."""
         self.trouble: Trouble | None = None
         """Why nothing can be decided now; None: it can."""
         self.commits = 0
         self._store = store
         self._config = config
+        self._committed = committed
         self._probe_at = 0.0
         self.core = self._recovered()
         """A new one after each trouble."""
@@ -121,6 +122,7 @@ class Engine:
                 raise
         hit("commit.after")
         self.commits += 1
+        self._committed(changes)
 
     def _was_committed(self, failed: CommitUnknown) -> bool:
         try:

@@ -58,6 +58,8 @@ class Hooks:
     answered: Callable[[PoolAnswer], None]
     distribution: Distribution | None
     """The way between this node's processes and others'; None: there is no node around."""
+    happened: Callable[[str, dict[str, Any]], None]
+    """A node is up, suspected or down: the kind of event, and its facts."""
 
 
 class Federation:
@@ -65,7 +67,7 @@ class Federation:
 
     def __init__(self, me: Member, epoch: int, lease: float, listener: Listener, hooks: Hooks) -> None:
         self._me = me
-        self._nodes = Nodes(me, epoch, lease)
+        self._nodes = Nodes(me, epoch, lease, hooks.happened)
         self._listener = listener
         self._hooks = hooks
         self._look_at = 0.0

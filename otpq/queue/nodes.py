@@ -20,6 +20,8 @@ from otpq.wire import peers
 from otpq.wire.peers import Member, pack_effects, unpack_events
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from otpq.core import effects as ef
     from otpq.core.events import Event, Now
 
@@ -34,7 +36,9 @@ logger = logging.getLogger("otpq.queue")
 class Nodes:
     """Who else is in the cluster, which pools they have, and what is owed to them."""
 
-    def __init__(self, me: Member, epoch: int, lease: float) -> None:
+    def __init__(self, me: Member, epoch: int, lease: float, happened: Callable[[str, dict[str, Any]], None]) -> None:
+        """`happened` is told of each change as it is logged: its kind, and the facts."""
+        self._happened = happened
         self.roster = Roster(me, lease + MARGIN)
         self.outbox: list[tuple[bytes, peers.ToNode | wire.Rejected]] = []
         self.faults = 0
@@ -75,6 +79,7 @@ class Nodes:
         self.outbox.append((peer, joined))
         self._states[join.node] = "up"
         logger.info("node %s (incarnation %s) is up", join.node, join.incarnation)
+        self._happened("node_up", {"node": join.node, "incarnation": join.incarnation})
         deaths: list[Event] = [death for death in self._events(join.deaths) if self._is_of(death, join.node)]
         return deaths
 
@@ -122,6 +127,7 @@ class Nodes:
         self._end([session for session, of in self._sessions.items() if of == member.node])
         self._states[member.node] = "down"
         logger.info("node %s has left", member.node)
+        self._happened("node_down", {"node": member.node, "incarnation": member.incarnation, "why": "left"})
         return [ev.NodeLost(node=member.node, incarnation=member.incarnation, started=frozenset(), fenced=True)]
 
     def lost(self, death: ev.NodeLost, now: Now) -> None:
@@ -155,6 +161,7 @@ class Nodes:
             is_odd = "suspected" in {member.state, self._states.get(member.node)}
             level = logging.WARNING if is_odd else logging.INFO
             logger.log(level, "node %s is %s", member.node, member.state)
+            self._happened(f"node_{member.state}", {"node": member.node, "incarnation": member.incarnation})
         self._states = {member.node: member.state for member in members}
 
     def _member(self, peer: bytes) -> Member | None:

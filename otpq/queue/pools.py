@@ -39,6 +39,9 @@ class Ordered:
     client: bytes
     """The session of who gave it."""
     request: int
+    name: str | None
+    """Of the pools that are meant; None: all."""
+    order: Scale | Reload
     missing: set[str]
     """Sessions of the pools that have yet to answer."""
     facts: list[dict[str, Any]] = field(default_factory=list)
@@ -130,7 +133,7 @@ class Pools:
             what = "no pool" if name is None else f"no pool {name!r}"
             raise BadQuery("no_pool", f"there is {what}" + (f"; there are: {names}" if names else ""))
         number = next(self._numbers)
-        self._orders[number] = Ordered(client, request, set(meant))
+        self._orders[number] = Ordered(client, request, name, order, set(meant))
         return [(pool.pid, PoolOrder(number, order)) for pool in meant.values()]
 
     def answered(self, answer: PoolAnswer) -> Ordered | None:

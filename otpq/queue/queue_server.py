@@ -30,6 +30,7 @@ from otpq.queue.answers import ANSWERS, Answers, facts, name_of
 from otpq.queue.clients import Clients, session_of
 from otpq.queue.engine import Engine, now
 from otpq.queue.federation import LOOK_EVERY, Federation, Hooks, RemotePool
+from otpq.queue.happenings import Happenings
 from otpq.queue.inbox import Arrived, PolledInbox
 from otpq.queue.looking import PATIENCE, look
 from otpq.queue.lookups import LOOK, Lookups
@@ -37,6 +38,7 @@ from otpq.queue.messages import Beat, Beaten, EndedTasks, OpenPool, PoolAnswer, 
 from otpq.queue.onlooker import Onlooker
 from otpq.queue.pace import hold
 from otpq.queue.pools import Pools
+from otpq.queue.retention import Retention
 from otpq.queue.script_check import AskedScripts, ScriptChecks, has_scripts
 from otpq.queue.turns import Answered
 from otpq.store.errors import StaleEpoch
@@ -49,6 +51,7 @@ from otpq.wire.peers import Member
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
+    from otpq.core.records import Changes
     from otpq.otp import Caller, MonitorRef
     from otpq.queue.clients import Submission
     from otpq.queue.trouble import Trouble
@@ -91,6 +94,7 @@ class QueueServer(GenServer):
         address: str = "",
         handlers: Mapping[str, bytes] | None = None,
         queues: Mapping[str, int] | None = None,
+        retention: Retention | None = None,
     ) -> Ok | None:
         """Take over the store, listen, and go on where the last queue server was.
 
@@ -105,6 +109,7 @@ class QueueServer(GenServer):
             address: Where other nodes find it, `name@host:port`; else as its name says.
             handlers: Options of handlers by the cluster's file, packed; see `Config`.
             queues: How many tasks a queue may hold, by the same.
+            retention: How long ended tasks are kept, for whoever asks: the pruner sees to it.
         """
         self._node, self._incarnation = node, incarnation
         self._store = open_store()
@@ -117,6 +122,7 @@ class QueueServer(GenServer):
         self.own(self._inbox.close)
         self._clients = Clients(node, incarnation, epoch)
         self._onlooker = Onlooker(self.registry)
+        self._happenings = Happenings(now)
         self._pools = Pools()
         self._scripts = ScriptChecks(self._scripts_checked)
         self._sessions: dict[Any, str] = {}
@@ -140,22 +146,25 @@ class QueueServer(GenServer):
             pools=self._pools,
             tell_pool=self._tell,
             federation=lambda: self._federation,
+            happenings=self._happenings,
+            retention=retention or Retention(),
         )
         self._federation = self._federate(address, epoch, lease)
         config = Config(epoch=epoch, lease=lease, handlers=dict(handlers or {}), queues=dict(queues or {}))
-        self._engine = Engine(self._store, config)
+        self._engine = Engine(self._store, config, self._note_commit)
         return None
 
     def _federate(self, address: str, epoch: int, lease: float) -> Federation:
         me = Member(self._node, address or self._node, self._incarnation, leads=True, since=now().wall)
         hooks = Hooks(
-            ask=self._ask,
+            ask=self._hear,  # as what a pool of this node says
             opened=self._pools.opened,
             closed=self._pools.closed,
             gone=self._answers.pool_gone,
             facts=lambda session, workers: self._answers.workers.told(session, self._pools.node_of(session), workers),
             answered=self._answers.pool_answered,
             distribution=self.registry.distribution,
+            happened=self._happenings.note,
         )
         return Federation(me, epoch, lease, self._listener, hooks)
 
@@ -319,6 +328,9 @@ class QueueServer(GenServer):
         else:
             self._send(effects)
 
+    def _note_commit(self, changes: Changes) -> None:
+        self._happenings.submitted(changes.inserts)
+
     def _some_events(self) -> list[ev.Event]:
         events: list[ev.Event] = []
         weight = 0
@@ -343,6 +355,7 @@ class QueueServer(GenServer):
                     self._send_accepted(effect)
                 case ef.Outcome(tasks):
                     self._clients.ended(tasks)
+                    self._happenings.ended(effect)
                     outcome = effect
                 case ef.Refused():
                     self._send_refused(effect)
@@ -388,6 +401,7 @@ class QueueServer(GenServer):
         """Send nothing of the step; refuse what can be refused."""
         trouble = self._engine.trouble
         assert trouble is not None  # noqa: S101 - it has just come
+        self._happenings.note("store_trouble", {"code": trouble.code, "why": trouble.words})
         self._clients.outbox = []
         lost = [*events, *self._queue]
         self._queue.clear()
@@ -402,6 +416,7 @@ class QueueServer(GenServer):
     def _recovers(self) -> bool:
         if not self._engine.recovers():
             return False
+        self._happenings.note("store_well", {})
         for session, pool in self._pools.items:
             # They open anew, and send their results again: these come first.
             self._tell(pool, (ef.UnknownSession(session=session),))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Final, Self
+from typing import TYPE_CHECKING, Any, Final, Self
 
 from otpq.errors import BadOption, did_you_mean
 from otpq.task import ENDED
@@ -88,9 +88,20 @@ class Retention:
         """Seconds after which the first of all tasks may go."""
         return min((seconds for _, seconds in self._all() if seconds is not None), default=float("inf"))
 
+    def limits(self) -> list[dict[str, Any]]:
+        """As `QueueCore.limits` tells of others, one a state: of `all` handlers, then those of handlers of their own."""
+        of_all = [_limit("all", state, self.states[state]) for state in _STATES]
+        return of_all + [_limit(name, *of) for name, each in sorted(self.handlers.items()) for of in each.items()]
+
     def _all(self) -> Iterator[tuple[str, float | None]]:
         for of in (self.states, *self.handlers.values()):
             yield from of.items()
+
+
+def _limit(name: str, state: str, seconds: float | None) -> dict[str, Any]:
+    source = "default" if (name, seconds) == ("all", _DEFAULTS[state]) else "node"
+    unused = {"used": None, "available": None}
+    return {"of": "retention", "name": name, "limit": state, "value": seconds, **unused, "from": source}
 
 
 def seconds_of(text: str) -> float | None:

@@ -16,8 +16,11 @@ __all__ = [
     "CancelAll",
     "CancelTask",
     "CountsOf",
+    "EventPage",
+    "EventsOf",
     "Facts",
     "GetTasks",
+    "Happening",
     "ListTasks",
     "LogLine",
     "LogPage",
@@ -29,6 +32,7 @@ __all__ = [
     "Reason",
     "ScalePool",
     "Selector",
+    "TaskHappening",
     "TaskPage",
     "TaskRef",
     "TaskView",
@@ -232,6 +236,48 @@ class Affected(msgspec.Struct, frozen=True, array_like=True):
     count: int
 
 
+class EventsOf(msgspec.Struct, frozen=True, array_like=True):
+    """Takes: after which event to go on. Answered by an `EventPage`."""
+
+    after: Text | None = None
+    """`EventPage.next` of the page before; None: the oldest that is kept."""
+
+
+class TaskHappening(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """What happened to one task; the `Happening` says what and when."""
+
+    id: TaskId
+    name: Text
+    queue: Text
+    attempt: int = 0
+    reason: Text | None = None
+    error: str | None = None
+    """The type and the message, in a line."""
+
+
+class Happening(msgspec.Struct, frozen=True, array_like=True):
+    """Something happened: once, or to several tasks in one commit; then it is an event for each of them."""
+
+    number: int
+    """Of the (first) event; the others' follow."""
+    time: float
+    kind: Text
+    facts: Facts
+    tasks: list[TaskHappening] = []
+
+
+class EventPage(msgspec.Struct, frozen=True, array_like=True):
+    """Answers: what happened, in its order."""
+
+    term: Text
+    """The life of the queue server, within which the numbers count."""
+    happenings: list[Happening]
+    next: Text
+    """Where to go on."""
+    more: bool = False
+    """Whether more is there already."""
+
+
 class Verb(NamedTuple):
     """The types of a verb's body and of its answer's."""
 
@@ -264,4 +310,6 @@ VERBS: Final[dict[str, Verb]] = {
     "worker_stats": Verb(None, Facts),
     "health": Verb(None, Facts),
     "stats": Verb(None, Facts),
+    "events": Verb(EventsOf, EventPage),
+    "limits": Verb(None, list[Facts]),
 }

@@ -294,6 +294,10 @@ class Desk:
         entry = self._leases.get(lease)
         return None if entry is None else entry.open.get(seq)
 
+    def leases_of(self, slot: int) -> list[int]:
+        """The leases of which a worker has open tasks, the oldest first."""
+        return list(self._loads.get(slot, ()))
+
     def open_by_slot(self) -> dict[int, set[int]]:
         """The open tasks of each worker."""
         found: defaultdict[int, set[int]] = defaultdict(set)

@@ -65,6 +65,8 @@ QUEUE_SERVER: Final = "queue_server"
 
 _CONNECT_EVERY: Final = 0.05
 _SHOW_EVERY: Final = 0.1
+_TOLD_RUNS: Final = 100
+"""Runs, and leases, that are told one by one of a worker that has many."""
 _BALANCE_AFTER: Final = 0.02
 """Seconds that a batch may wait behind another while a worker has nothing; as much work as a batch is meant to be."""
 _END_MARGIN: Final = 20.0
@@ -137,7 +139,8 @@ class Pool(GenServer):
 
         Keys: `pool`, `session`, `queue_server` (whether there is one), `leases` (how many are held), `draining`, and
         `workers`, a list of: `pool`, `tags`, `executor`, `worker` (its number), `pid`, `child` (its pid or None), `seq`,
-        `task` (the name of what has run longest), `since` (wall clock), `seconds`, `running` (how many run), `done`,
+        `task` (the name of what has run longest), `since` (wall clock), `seconds`, `running` (how many run), if several do
+        `runs` (of some the seq and the wall clock at its begin), `leases` (what it has, the oldest first), `done`,
         `failed`, `retried`, `mean`, `max` (of its runs, seconds), `restarts` (of the child), `error` (why there is no
         child), `failing` (whether its children end before they are ready: the app cannot be loaded, say), `leaving`.
         """
@@ -453,6 +456,7 @@ class Pool(GenServer):
             "since": None,
             "seconds": None,
             "running": len(running),
+            "leases": self._desk.leases_of(seat.slot)[:_TOLD_RUNS],
             **seat.tally.facts(),
             "restarts": max(0, seat.starts - 1),
             "error": seat.error,
@@ -462,6 +466,8 @@ class Pool(GenServer):
         if oldest is not None and job is not None:
             seconds = (boottime_ns() - oldest.since_ns) / 1e9
             described.update(seq=oldest.seq, task=job.name, since=oldest.started, seconds=seconds)
+        if len(running) > 1:
+            described["runs"] = [(entry.seq, entry.started) for entry in running[:_TOLD_RUNS]]
         return described
 
     def _cells_of(self, slot: int) -> range:

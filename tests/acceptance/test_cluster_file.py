@@ -68,6 +68,18 @@ def test_a_node_is_what_the_file_says_of_it(stage: Stage, file: Path) -> None:
             client.submit(add("near"))
             with pytest.raises(QueueFull, match="near"):
                 client.submit(add("near"))
+            limits = {(of["of"], of["name"], of["limit"]): of for of in client.limits()}
+            slots, size = limits["handler", "add", "max_concurrency"], limits["queue", "near", "max_size"]
+            assert (slots["value"], slots["from"], slots["available"]) == (3, "file", 3)
+            assert (size["value"], size["from"], size["used"], size["available"]) == (1, "file", 1, 0)
+            assert limits["handler", "wait_for", "timeout"]["from"] == "default"
+            assert limits["node", stage.name, "memory"]["from"] == "node"
+            assert limits["retention", "all", "failed"]["value"] == 30 * 86_400
+        said = stage.otpq("limits", "--node", stage.name).stdout.splitlines()
+        assert [line.split() for line in said if " max_" in line and "none" not in line] == [
+            ["handler", "add", "max_concurrency", "3", "0", "3", "leader's", "file"],
+            ["queue", "near", "max_size", "1", "1", "0", "leader's", "file"],
+        ]
     finally:
         assert node.terminate() == 0, "".join(node.err)
 

@@ -271,6 +271,8 @@ class FakeServer:
                 return verbs.Affected(len(self.tasks))
             case "logs":
                 return self._log(body)
+            case "events":
+                return self._happened(body)
             case "scale" | "reload":
                 return [{"pool": body.pool, "workers": getattr(body, "workers", None)}]
             case _:
@@ -291,6 +293,13 @@ class FakeServer:
         lines = [verbs.LogLine(float(n), "out", "info", f"line {n}", {"n": n}, 1, n) for n in self.log[at : at + 2]]
         end = at + len(lines)
         return verbs.LogPage(lines, str(end), end < len(self.log), self.tasks[body.id].state == "succeeded")
+
+    def _happened(self, body: verbs.EventsOf) -> verbs.EventPage:
+        """Two events a page, and no more than `log` has now."""
+        at = int((body.after or "t.0").partition(".")[2])
+        found = [verbs.Happening(n, float(n), "node_up", {"node": "b@h"}) for n in self.log[at : at + 2]]
+        end = at + len(found)
+        return verbs.EventPage("t", found, f"t.{end}", end < len(self.log))
 
     def _page(self, body: verbs.ListTasks) -> verbs.TaskPage:
         chosen = [view for view in self.tasks.values() if body.selector.state in {None, view.state}]

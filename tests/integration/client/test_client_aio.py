@@ -169,6 +169,29 @@ def test_a_log_is_followed(run: Run, server: FakeServer, monkeypatch: pytest.Mon
     run(body)
 
 
+def test_events_are_followed(run: Run, server: FakeServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def body(client: AsyncClient) -> None:
+        server.log = [1, 2, 3]
+        events = [event async for event in client.events()]
+        assert [(event.number, event.cursor, event.facts["node"]) for event in events[::2]] == [
+            (1, "t.1", "b@h"),
+            (3, "t.3", "b@h"),
+        ]
+
+        async def happen(_seconds: float) -> None:
+            server.log.append(len(server.log) + 1)
+
+        monkeypatch.setattr("otpq.client.aio.asyncio.sleep", happen)
+        numbers = []
+        async for event in client.events(events[1].cursor, follow=True):
+            numbers.append(event.number)
+            if event.number == 5:
+                break
+        assert numbers == [3, 4, 5]
+
+    run(body)
+
+
 def test_asking(run: Run) -> None:
     async def body(client: AsyncClient) -> None:
         await client.submit_many([Call("ok") for _ in range(15)])

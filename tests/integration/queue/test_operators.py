@@ -175,7 +175,7 @@ def test_a_queue_and_a_handler_are_paused_and_let_go_on(bench: Bench, client: Cl
     assert handler["paused"]
     why = client.why(handle.id)
     assert why is not None
-    assert (why["code"], why["facts"]["queue"], why["facts"]["handler"]) == ("paused", True, True)
+    assert (why["code"], why["facts"]["queue"], why["facts"]["handler"]) == ("paused", "default", "mail")
     client.resume("default")
     client.resume(handler="mail")
     (queue,) = client.queues()

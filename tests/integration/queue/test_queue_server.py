@@ -11,6 +11,7 @@ from otpq.client.calls import Call
 from otpq.client.client import Client
 from otpq.client.errors import StoreFull, StoreUnavailable, TaskNotFound
 from otpq.core import effects as ef
+from otpq.core import events as ev
 from otpq.core.records import Changes
 from otpq.otp import GenServer, Kill, cast, exit, stop
 from otpq.queue.messages import PoolFacts
@@ -102,13 +103,13 @@ def test_why_says_what_holds_a_task_up_now(bench: Bench, client: Client) -> None
     waiting = client.submit(Call("echo", (1,)))
     assert client.why(waiting.id) == {
         "code": "no_worker",
-        "facts": {"pools": 0, "demand": 0, "waiting": 1},
+        "facts": {"queue": "default", "pools": 0, "demand": 0, "waiting": 1, "there": []},
     }
     client.pause("default")
     paused = client.why(waiting.id)
     assert paused is not None
     assert paused["code"] == "paused"
-    assert {**paused["facts"], "queue": True, "handler": False} == paused["facts"]
+    assert {**paused["facts"], "queue": "default", "handler": None} == paused["facts"]
     client.resume("default")
     bench.open_pool()
     bench.ask(1)
@@ -116,6 +117,13 @@ def test_why_says_what_holds_a_task_up_now(bench: Bench, client: Client) -> None
     assigned = client.why(waiting.id)
     assert assigned is not None
     assert (assigned["code"], assigned["facts"]["session"]) == ("assigned", SESSION)
+    assert (assigned["facts"]["node_state"], assigned["facts"]["running"]) == ("up", False)
+    seq = dispatch.rows[0].seq
+    told = PoolFacts(SESSION, [{"worker": 3, "child": 77, "seq": seq, "since": 12.5}])
+    cast(bench.server, (ev.Running(session=SESSION, seqs=frozenset({seq})), told))
+    while not (running := (client.why(waiting.id) or {})["facts"])["running"]:
+        threading.Event().wait(0.01)
+    assert {**running, "worker": 3, "child": 77, "since": 12.5} == running
     bench.succeed(dispatch)
     waiting.get(timeout=10)
     assert client.why(waiting.id) is None

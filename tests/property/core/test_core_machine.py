@@ -18,6 +18,7 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
+from otpq.client.reasons import in_words
 from otpq.core import effects as ef
 from otpq.core import events as ev
 from otpq.core.core import QueueCore
@@ -591,6 +592,25 @@ class CoreMachine(RuleBasedStateMachine):
                 )
             case _:
                 self.inbox.append(ev.LimitHandler(client="c", request=0, handler=name, max_concurrency=limit))
+
+    @rule()
+    def ask_why(self) -> None:
+        """Of every task there is a reason that can be said in words, unless it has ended; and it is true."""
+        leased = {seq for lease in self.store.leases.values() for seq in lease.open}
+        ids = {row.id.hex() for seq, row in self.store.rows.items() if seq in leased}
+        for seq, row in self.store.rows.items():
+            why = self.core.why(row, self.now)
+            assert (why is None) == (row.state in ENDED)
+            if why is None:
+                continue
+            assert in_words({"code": why.code, "facts": why.facts}).startswith(f"{why.code}: ")
+            assert (why.code == "assigned") <= (seq in leased)
+            assert set(why.facts.get("held_by", ())) <= ids
+            if why.code == "handler_limit":
+                used, limit = self.core.slots()[row.name]
+                assert limit is not None
+                assert used >= limit
+                assert why.facts["tasks"] >= len(why.facts["held_by"]) > 0
 
     # ---------------------------------------------------------------- invariants
 

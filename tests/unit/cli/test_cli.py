@@ -17,6 +17,7 @@ from otpq.cli.exits import exit_code, one_line
 from otpq.cli.program import app
 from otpq.cli.up import is_here
 from otpq.client.errors import CookieRefused, NodeUnreachable, QueryFailed, TaskFailed, TaskNotFound, WaitTimeout
+from otpq.client.events import Event
 from otpq.client.questions import Page, Selector
 from otpq.errors import OtpqError, StoreError
 from otpq.store.errors import StoreTaken
@@ -53,6 +54,31 @@ TASK = Task(
 LINES = [
     LogLine(time=NOW, stream="life", level="info", text="queued", fields={"attempt": 0}, run=0, number=1),
     LogLine(time=NOW, stream="err", level="warning", text="héllo", run=7, number=5, dropped=4),
+]
+
+
+EVENTS = [
+    Event(1, NOW, "node_down", {"node": "b@h", "incarnation": "b1", "why": "left"}, "t.1"),
+    Event(2, NOW, "failed", {"id": ID, "name": "mail", "queue": "q", "attempt": 4, "error": "ValueError: no"}, "t.2"),
+    Event(3, NOW, "scaled", {"pool": None, "answers": [{"workers": 2}], "why": ""}, "t.3"),
+    Event(4, NOW, "gap", {"why": "overrun", "missed": 7}, "t.4"),
+    Event(5, NOW, "gap", {"why": "new", "x": 1}, "t.5"),
+]
+
+
+def limit(of: str, name: str, limit: str, value: float | None, used: float | None, *, source: str) -> dict[str, Any]:
+    available = None if value is None or used is None else value - used
+    facts = {"value": value, "used": used, "available": available, "from": source}
+    return {"of": of, "name": name, "limit": limit, **facts}
+
+
+LIMITS = [
+    limit("handler", "mail", "max_concurrency", 3, 1, source="file"),
+    limit("handler", "mail", "timeout", 0.5, None, source="app"),
+    limit("handler", "mail", "memory", None, None, source="default"),
+    limit("queue", "q", "max_size", 1_000_000, 12_345, source="set"),
+    limit("queue", "r", "max_size", None, 7, source="set"),
+    limit("retention", "all", "failed", 2_592_000.0, None, source="default"),
 ]
 
 
@@ -103,7 +129,9 @@ class FakeClient:
 
     def why(self, id: str) -> dict[str, Any] | None:
         self._ask("why", id)
-        return {"code": "no_handler", "facts": {"handler": "mail", "pools": 2}}
+        there = [{"node": "a@h", "pool": "cpu", "queues": ["q"]}]
+        facts = {"handler": "mail", "queue": "q", "pools": 1, "there": there, "elsewhere": [], "nearest": "mall"}
+        return {"code": "no_handler", "facts": facts}
 
     def counts(self, queue: str | None) -> dict[str, dict[str, int]]:
         self._ask("counts", queue)
@@ -129,6 +157,10 @@ class FakeClient:
         self._ask("logs", id, follow)
         yield from LINES
 
+    def events(self, after: str | None, follow: bool) -> Iterator[Event]:  # noqa: FBT001 - as the real one
+        self._ask("events", after, follow)
+        yield from EVENTS
+
     def pause(self, queue: str | None, *, handler: str | None, why: str) -> None:
         self._ask("pause", queue, handler, why)
 
@@ -142,6 +174,9 @@ class FakeClient:
     def reload(self, pool: str | None, *, timeout: float | None) -> list[dict[str, Any]]:
         self._ask("reload", pool, timeout)
         return [{"pool": "cpu", "replaced": 2}, {"pool": "gpu", "replaced": 1}]
+
+    def limits(self) -> list[dict[str, Any]]:
+        return LIMITS
 
     def queues(self) -> list[dict[str, Any]]:
         return [
@@ -250,7 +285,7 @@ def test_show_tells_everything() -> None:
     said = otpq("show", ID).stdout
     for part in (
         '"a@b.c", html=true',
-        "no_handler (handler mail, pools 2)",
+        "no_handler: no pool that serves queue 'q' has a handler 'mail'",
         "retries: 3",
         "failed (error)",
         "ValueError: no",
@@ -330,9 +365,45 @@ def test_a_log_is_printed_line_by_line(client: FakeClient) -> None:
     assert client.asked[1] == ("logs", ID, False)
 
 
+def test_events_are_printed_line_by_line(client: FakeClient) -> None:
+    said = otpq("events", "-f")
+    assert [line.partition("  ")[2] for line in said.stdout.splitlines()] == [
+        "node_down       b@h incarnation=b1 why=left",
+        f"failed          {ID} mail queue=q attempt=4 error=ValueError: no",
+        'scaled          answers=[{"workers":2}]',
+        "gap             7 events are missing: more came than are kept",
+        "gap             why=new x=1",
+    ]
+    rows = [json.loads(line) for line in otpq("events", "--after", "t.0", "--json").stdout.splitlines()]
+    assert [(row["number"], row["kind"], row["cursor"]) for row in rows][1] == (2, "failed", "t.2")
+    assert (rows[0]["facts"]["node"], rows[0]["time"]) == ("b@h", NOW.isoformat().replace("+00:00", "Z"))
+    assert client.asked == [("events", None, True), ("events", "t.0", False)]
+
+
+@pytest.mark.usefixtures("client")
+def test_limits_are_a_table_of_those_that_there_are() -> None:
+    assert otpq("limits").stdout.splitlines() == [
+        "OF         NAME  LIMIT            VALUE        USED    FREE     FROM",
+        "handler    mail  max_concurrency  3            1       2        leader's file",
+        "handler    mail  timeout          0.5 s                         decorator",
+        "queue      q     max_size         1,000,000    12,345  987,655  run time",
+        "queue      r     max_size         none         7                run time",
+        "retention  all   failed           2,592,000 s                   default",
+    ]
+    assert json.loads(otpq("limits", "--json").stdout) == LIMITS
+
+
+def test_without_limits_there_is_no_table(client: FakeClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(client, "limits", list)
+    assert otpq("limits").stdout == "no limits\n"
+
+
 @pytest.mark.usefixtures("client")
 def test_why_says_the_reason() -> None:
-    assert otpq("why", ID).stdout == "no_handler (handler mail, pools 2)\n"
+    assert otpq("why", ID).stdout == (
+        "no_handler: no pool that serves queue 'q' has a handler 'mail'; asked were pool cpu on a@h (queues q); "
+        "did you mean 'mall'?\n"
+    )
     assert json.loads(otpq("why", ID, "--json").stdout)["code"] == "no_handler"
 
 

@@ -26,8 +26,8 @@ def test_a_tree_is_drawn_from_what_is_there() -> None:
 def test_a_task_is_shown_with_the_reason_why_it_is_not_at_work() -> None:
     now = datetime(2026, 1, 1, tzinfo=UTC)
     task = Task(id="1", name="add", state=TaskState.QUEUED, created_at=now, due_at=now, updated_at=now)
-    why = {"code": "paused", "facts": {"queue": True, "handler": False}}
-    assert "why:        paused (queue true, handler false)" in task_lines(task, why).splitlines()
+    why = {"code": "paused", "facts": {"queue": "q", "handler": None, "by": "", "why": "", "since": None}}
+    assert "why:        paused: queue 'q' is paused" in task_lines(task, why).splitlines()
     assert "why" not in task_lines(task)
     assert with_why(task, why)["why"] == why
     assert with_why(task, None)["why"] is None

@@ -22,42 +22,6 @@ if TYPE_CHECKING:
     from tests.unit.core.driver import Driver
 
 
-def code(queue: Driver, id: bytes) -> str | None:
-    why = queue.core.why(queue.row(id))
-    return None if why is None else why.code
-
-
-def test_why_names_what_holds_a_task_up(queue: Driver) -> None:
-    queue.step(ev.LimitHandler(client="c", request=1, handler="limited", max_concurrency=1))
-    (delayed,) = queue.submit(1, delay=9.0)
-    (paused,) = queue.submit(1, "p")
-    (unknown,) = queue.submit(1, "unheard")
-    first, second = queue.submit(2, "limited")
-    (free,) = queue.submit(1, "g")
-    assert code(queue, free) == "no_worker"
-    queue.step(ev.Pause(client="c", request=1, handler="p"))
-    queue.open(handlers=frozenset({"p", "limited", "g"}))
-    queue.take()
-    assert code(queue, delayed) == "not_due"
-    assert code(queue, paused) == "paused"
-    assert code(queue, unknown) == "no_handler"
-    assert code(queue, first) == "assigned"
-    assert code(queue, second) == "handler_limit"
-    assert code(queue, free) == "no_worker"
-    queue.cancel(free)
-    assert code(queue, free) is None
-
-
-def test_why_gives_facts(queue: Driver) -> None:
-    (id,) = queue.submit(1)
-    queue.open()
-    batch = queue.take()
-    queue.step(ev.Running(session="s", seqs=frozenset({1})))
-    why = queue.core.why(queue.row(id))
-    assert why is not None
-    assert (why.facts["node"], why.facts["lease"], why.facts["running"]) == ("n@h", batch.lease, True)
-
-
 def test_counts_have_all_eight_states_and_running_is_what_children_have_started(queue: Driver) -> None:
     queue.submit(2)
     queue.open()
@@ -170,12 +134,12 @@ def test_a_pause_says_who_wished_it_why_and_since_when(queue: Driver) -> None:
         paused = queue.core.why(queue.row(first))
         assert paused is not None
         by = {"by": "ann@host", "why": "its server is down", "since": since}
-        assert (paused.code, paused.facts) == ("paused", {"queue": False, "handler": True, **by})
+        assert (paused.code, paused.facts) == ("paused", {"queue": None, "handler": "f", **by})
         (handler,) = [facts for facts in queue.core.handlers() if facts["handler"] == "f"]
         assert {key: handler[key] for key in ("paused", *by)} == {"paused": True, **by}
         other = queue.core.why(queue.row(second))
         assert other is not None
-        assert (other.facts["queue"], other.facts["by"], other.facts["since"]) == (True, "bob@host", since + 5.0)
+        assert (other.facts["queue"], other.facts["by"], other.facts["since"]) == ("other", "bob@host", since + 5.0)
         queue.crash()
     (facts,) = [each for each in queue.core.queues() if each["queue"] == "other"]
     assert facts == {

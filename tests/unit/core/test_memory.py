@@ -128,7 +128,9 @@ def test_a_task_that_is_larger_than_a_node_hides_nobody_and_waits_for_a_larger_o
     assert seqs(queue.ask(5)) == [[2], [3], [4]]
     why = queue.core.why(queue.row(large))
     assert why is not None
-    assert (why.code, why.facts) == ("no_memory", {"needs": 5000.0, "free": 0.0, "capacity": 1000.0})
+    room = {"needs": 5000.0, "free": 0.0, "capacity": 1000.0, "node": "n@h"}
+    assert (why.code, {**why.facts, **room}) == ("no_memory", why.facts)
+    assert (len(why.facts["held_by"]), why.facts["tasks"]) == (2, 2)
     queue.open("t", "large@h", memory=8000.0)
     assert seqs(queue.ask(1, "t")) == [[1]]
 
@@ -151,7 +153,7 @@ def test_a_session_that_cannot_have_it_starves_no_other(queue: Driver) -> None:
 
 
 def test_why_names_the_memory_that_is_missing(queue: Driver) -> None:
-    queue.submit(1, options=mib(600))
+    (first,) = queue.submit(1, options=mib(600))
     (second,) = queue.submit(1, options=mib(700))
     (behind,) = queue.submit(1)
     queue.open("t", "small@h", memory=500.0)
@@ -159,7 +161,8 @@ def test_why_names_the_memory_that_is_missing(queue: Driver) -> None:
     queue.ask(3)
     why = queue.core.why(queue.row(second))
     assert why is not None
-    assert (why.code, why.facts) == ("no_memory", {"needs": 700.0, "free": 400.0, "capacity": 1000.0})
+    room = {"needs": 700.0, "free": 400.0, "capacity": 1000.0, "node": "n@h", "held_by": [first.hex()], "tasks": 1}
+    assert (why.code, why.facts) == ("no_memory", room)
     queue.step(ev.SessionClosed(session="t"))
     why = queue.core.why(queue.row(behind))
     assert why is not None

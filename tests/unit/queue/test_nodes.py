@@ -16,14 +16,16 @@ from otpq.wire import peers
 from otpq.wire.peers import Member, pack_events, unpack_effects
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     import pytest
 
 NOW = ev.Now(1000.0, 50.0)
 SESSION = "b@h/b1/default"
 
 
-def nodes() -> Nodes:
-    return Nodes(Member("a@h", "a@h:1", "a1", leads=True), 7, 30.0)
+def nodes(happened: Callable[[str, dict[str, Any]], None] = lambda _kind, _facts: None) -> Nodes:
+    return Nodes(Member("a@h", "a@h:1", "a1", leads=True), 7, 30.0, happened)
 
 
 def joined(*, deaths: tuple[ev.NodeLost, ...] = ()) -> Nodes:
@@ -182,3 +184,23 @@ def test_each_change_of_a_node_is_logged_once(caplog: pytest.LogCaptureFixture) 
     them.leave(b"p", NOW)
     them.look(NOW)
     assert [record.getMessage() for record in caplog.records][1:] == ["node b@h has left"]
+
+
+def test_each_change_of_a_node_is_told_with_its_facts() -> None:
+    told: list[tuple[str, dict[str, Any]]] = []
+    them = nodes(lambda kind, facts: told.append((kind, facts)))
+    them.join(b"p", peers.Join([wire.VERSION], "b@h", "b@h:1", "b1"), NOW)
+    for mono in (50.0, 52.0, 54.0, 56.0):
+        them.look(ev.Now(1000.0, mono))
+    them.beat(b"p", peers.Beat(1, "b1"), ev.Now(1000.0, 57.0))
+    for mono in (57.0, 58.0):
+        them.look(ev.Now(1000.0, mono))
+    them.leave(b"p", NOW)
+    them.look(NOW)
+    facts = {"node": "b@h", "incarnation": "b1"}
+    assert told == [
+        ("node_up", facts),
+        ("node_suspected", facts),
+        ("node_up", facts),
+        ("node_down", {**facts, "why": "left"}),
+    ]

@@ -55,3 +55,14 @@ def test_what_cannot_be_right_is_refused(text: str) -> None:
 def test_a_near_miss_is_named() -> None:
     with pytest.raises(BadOption, match="succeeded"):
         Retention({"suceeded": 1.0})
+
+
+def test_it_is_told_like_other_limits() -> None:
+    told = Retention.parse("succeeded=90s,failed=30d,mail:failed=forever").limits()
+    assert [(each["name"], each["limit"], each["value"], each["from"]) for each in told] == [
+        ("all", "cancelled", DAY, "default"),
+        ("all", "expired", 30 * DAY, "default"),
+        ("all", "failed", 30 * DAY, "default"),
+        ("all", "succeeded", 90.0, "node"),
+        ("mail", "failed", None, "node"),
+    ]

@@ -74,6 +74,16 @@ def test_what_has_not_changed_is_not_said_twice() -> None:
     assert desk.demand(again=True) is not None
 
 
+def test_a_worker_has_the_leases_of_which_it_has_something_open() -> None:
+    desk = desk_of(0)
+    give(desk, 1, 10)
+    give(desk, 2, 20)
+    assert desk.leases_of(0) == [1, 2]
+    desk.done(1, [result(10)])  # kept until it is committed, and no longer the worker's
+    assert desk.leases_of(0) == [2]
+    assert desk.leases_of(1) == []
+
+
 def test_a_batch_goes_to_who_has_least() -> None:
     desk = desk_of(0, 1)
     first, second, third, fourth = (give(desk, lease, lease) for lease in range(1, 5))

@@ -1,0 +1,190 @@
+"""What happened of late: who is told of what, and of what is missing."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from otpq.client.events import events_of
+from otpq.core.effects import Outcome
+from otpq.core.events import Now
+from otpq.core.history import note, note_run
+from otpq.core.records import TaskRow
+from otpq.queue.happenings import KEPT, PAGE, WATCHED, Happenings
+from otpq.queue.queries import BadQuery
+from otpq.wire import verbs
+from otpq.wire.codec import decode_body, encode
+
+if TYPE_CHECKING:
+    from otpq.client.events import Event
+
+
+class Clock:
+    def __init__(self, wall: float = 1000.0) -> None:
+        self.wall, self.mono = wall, 50.0
+
+    def __call__(self) -> Now:
+        return Now(self.wall, self.mono)
+
+    def pass_(self, seconds: float) -> None:
+        self.wall += seconds
+        self.mono += seconds
+
+
+class Reader:
+    """Reads all that is there, over the wire, and goes on where it was."""
+
+    def __init__(self, happenings: Happenings, cursor: str | None = None) -> None:
+        self._happenings, self.cursor = happenings, cursor
+
+    def read(self) -> list[Event]:
+        events: list[Event] = []
+        while True:
+            page = decode_body(encode(self._happenings.read(self.cursor)), verbs.EventPage)
+            assert isinstance(page, verbs.EventPage)
+            told = events_of(page)
+            assert len(told) <= PAGE + 1
+            events += told
+            self.cursor = told.next
+            if not told.more:
+                return events
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def happenings(clock: Clock) -> Happenings:
+    return Happenings(clock)
+
+
+def row(number: int = 1, **fields: Any) -> TaskRow:
+    plain = {"name": "mail", "queue": "q", "partition": "", "priority": 5, "state": "succeeded", "due": 0.0}
+    times = {"expires": None, "created": 0.0, "updated": 0.0, "options": b"", "payload": b"x" * 100}
+    return TaskRow(**{"seq": number, "id": number.to_bytes(16, "big"), **plain, **times, **fields})
+
+
+def kinds(events: list[Event]) -> list[str]:
+    return [event.kind for event in events]
+
+
+def test_what_happens_to_the_cluster_is_kept_though_nobody_looks(happenings: Happenings, clock: Clock) -> None:
+    happenings.note("node_up", {"node": "b@h"})
+    clock.pass_(5.0)
+    up, gap = Reader(happenings).read()
+    assert (up.number, up.time.timestamp(), up.kind, up.facts) == (1, 1000.0, "node_up", {"node": "b@h"})
+    assert (gap.kind, gap.facts) == ("gap", {"why": "unwatched", "since": 1000.0})
+
+
+def test_of_tasks_nothing_is_kept_while_nobody_looks(happenings: Happenings, clock: Clock) -> None:
+    happenings.submitted([row()])
+    happenings.ended(Outcome([row()]))
+    reader = Reader(happenings)
+    assert kinds(reader.read()) == ["gap"]
+    clock.pass_(WATCHED - 1.0)
+    happenings.submitted([row(1), row(2)])
+    happenings.ended(Outcome([row(1)]))
+    assert kinds(reader.read()) == ["submitted", "submitted", "succeeded"]
+    clock.pass_(WATCHED)
+    happenings.submitted([row(3)])
+    clock.pass_(1.0)
+    (gap,) = reader.read()
+    assert (gap.kind, gap.facts) == ("gap", {"why": "unwatched", "since": 1000.0 + 2 * WATCHED - 1.0})
+    happenings.submitted([row(4)])
+    assert [event.facts["id"] for event in reader.read()] == [f"{4:032x}"]
+
+
+def test_each_task_has_an_event_of_its_own_with_its_facts(happenings: Happenings) -> None:
+    reader = Reader(happenings)
+    reader.read()
+    error = encode(["ValueError", "no\nsuch", "Traceback ..."])
+    retrying = row(3, state="retrying", attempt=1, error=error)
+    note_run(retrying, 9.0, "retrying", "timeout", 1)
+    note(retrying, 9.0, "retrying", "queued")  # due at once, in the same step
+    failed = row(2, state="failed", attempt=4, reason="error", error=error)
+    cancelled = row(5, state="cancelled", attempt=2, error=error)
+    happenings.ended(Outcome([row(1, attempt=1), failed, row(4, attempt=1), cancelled], [retrying]))
+    told = reader.read()
+    assert [(event.number, event.kind, event.facts["id"][-1]) for event in told] == [
+        (2, "succeeded", "1"),
+        (3, "succeeded", "4"),
+        (4, "failed", "2"),
+        (5, "cancelled", "5"),
+        (6, "retrying", "3"),
+    ]
+    plain = {"name": "mail", "queue": "q"}
+    assert told[0].facts == {"id": f"{1:032x}", **plain, "attempt": 1}
+    assert told[2].facts == {"id": f"{2:032x}", **plain, "attempt": 4, "reason": "error", "error": "ValueError: no"}
+    assert told[3].facts == {"id": f"{5:032x}", **plain, "attempt": 2}, "the error was of an earlier run"
+    assert told[4].facts == {"id": f"{3:032x}", **plain, "attempt": 1, "reason": "timeout", "error": "ValueError: no"}
+
+
+def test_any_event_s_cursor_leads_on_behind_it_even_within_a_batch(happenings: Happenings) -> None:
+    reader = Reader(happenings)
+    reader.read()
+    happenings.submitted([row(n) for n in range(1, 6)])
+    told = reader.read()
+    assert [event.facts["id"] for event in Reader(happenings, told[2].cursor).read()] == [f"{4:032x}", f"{5:032x}"]
+    assert Reader(happenings, told[-1].cursor).read() == []
+
+
+def test_who_is_too_slow_hears_how_many_were_missed(happenings: Happenings) -> None:
+    reader = Reader(happenings)
+    reader.read()
+    for _ in range(KEPT):
+        happenings.note("node_up", {})
+    assert kinds(reader.read()) == ["node_up"] * KEPT
+    for _ in range(KEPT + 7):
+        happenings.note("node_down", {})
+    gap, *told = reader.read()
+    assert (gap.kind, gap.facts) == ("gap", {"why": "overrun", "missed": 7})
+    assert kinds(told) == ["node_down"] * KEPT
+    assert told[0].number == gap.number + 1
+
+
+@pytest.mark.parametrize("later", [0.5, -3600.0], ids=["later", "by a clock that was set back"])
+def test_a_new_queue_server_is_noticed(happenings: Happenings, clock: Clock, later: float) -> None:
+    reader = Reader(happenings)
+    happenings.note("node_up", {})
+    reader.read()
+    clock.pass_(later)
+    after = Happenings(clock)
+    for _ in range(5):
+        after.note("node_down", {})
+    told = Reader(after, reader.cursor).read()
+    assert kinds(told) == ["gap", *["node_down"] * 5, "gap"]
+    assert told[0].facts == {"why": "restarted"}
+    assert [event.number for event in told] == [0, 1, 2, 3, 4, 5, 6]
+
+
+@pytest.mark.parametrize("cursor", ["", "7", "abc.", "abc.x", "abc.-1", "abc.²"])
+def test_a_cursor_that_is_none_is_refused(happenings: Happenings, cursor: str) -> None:
+    with pytest.raises(BadQuery, match="is not the `cursor` of an event"):
+        happenings.read(cursor)
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(st.one_of(st.integers(0, 2500), st.just("read")), max_size=25))
+def test_every_event_comes_once_and_in_order_or_is_counted_as_missed(course: list[Any]) -> None:
+    happenings = Happenings(Clock())
+    reader = Reader(happenings)
+    number = reader.read()[-1].number
+    made = 0
+    for step in [*course, "read"]:
+        if step != "read":
+            happenings.submitted([row(made + n) for n in range(1, step + 1)])
+            made += step
+            continue
+        for event in reader.read():
+            if event.kind == "gap":
+                number += event.facts["missed"]
+                assert event.number == number
+            else:
+                number += 1
+                assert (event.number, int(event.facts["id"], 16)) == (number, number - 1)
+    assert number == made + 1
