@@ -2,8 +2,8 @@
 
 Started by the warden as `python -c BOOT FLOOR LABEL`, with these descriptors: 0 nothing, 1 and 2 what C code and other programs
 print, 3 the packets (`task_pipe.py`), 4 a stream that brings the greeting and what concerns running tasks, and takes what they
-tell and the results (`packets.py`), 5 the ring for what tasks print (`log_ring.py`). It imports msgpack, the user's app and a
-few neighbours.
+tell and the results (`packets.py`), 5 the ring for what tasks print (`log_ring.py`), 6 a file for its stacks (`stacks.py`). It
+imports msgpack, the user's app and a few neighbours.
 
 When it ends: asked to (a packet without items, or TERM) after the tasks that run, exit code 0; when the node is gone, at
 once. It need not watch the node for that while a handler runs, C code included: the warden kills it, and the kernel does
@@ -44,12 +44,17 @@ if TYPE_CHECKING:
 
     from otpq.worker.loading import Definition
 
-__all__ = ["BOOT", "LOG", "REFUSED", "REPORTS", "TASKS", "main"]
+__all__ = ["BOOT", "LOG", "REFUSED", "REPORTS", "STACKS", "STACKS_SIGNAL", "TASKS", "main"]
 
 BOOT = "import sys; sys.path.append(sys.argv[1]); from otpq.worker.child import main; main()"
 TASKS = 3
 REPORTS = 4
 LOG = 5
+STACKS = 6
+
+STACKS_SIGNAL: int | None = signal.SIGRTMIN + 7 if hasattr(signal, "SIGRTMIN") else getattr(signal, "SIGINFO", None)
+"""At this the child writes its stacks. A real-time signal, which nobody else uses; where there is none, the one that asks programs
+for their status, and that nobody feels who does not listen for it."""
 
 REFUSED = 3
 """The exit code of a child that could not load the app."""
@@ -78,7 +83,7 @@ def main() -> None:
     reports = socket.socket(fileno=REPORTS)
     receiver = TaskReceiver.of_descriptor(TASKS)
     journal = Journal(LogRing.of_descriptor(LOG))
-    for descriptor in (TASKS, REPORTS, LOG):
+    for descriptor in (TASKS, REPORTS, LOG, STACKS):
         os.set_inheritable(descriptor, False)  # noqa: FBT003 - it takes no keyword; not for programs of handlers
     reader = FrameReader(reports)
     greeting = _greeting(reader)
@@ -138,6 +143,8 @@ def _prepare(greeting: Greeting) -> None:
     sys.path[:] = greeting.path
     sys.argv[:] = sys.argv[2:] or ["otpq-child"]
     faulthandler.enable()  # a crash in C code leaves its Python traceback in the log
+    if STACKS_SIGNAL is not None:
+        faulthandler.register(STACKS_SIGNAL, file=STACKS)  # of all threads
 
 
 def _load(greeting: Greeting, reports: socket.socket) -> Mapping[str, Definition]:
