@@ -41,10 +41,11 @@ from otpq.worker.values import pack_error
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from types import FrameType
 
     from otpq.worker.loading import Definition
 
-__all__ = ["BOOT", "LOG", "REFUSED", "REPORTS", "STACKS", "STACKS_SIGNAL", "TASKS", "main"]
+__all__ = ["ASK", "BOOT", "INSIST", "LOG", "REFUSED", "REPORTS", "STACKS", "TASKS", "WRITTEN", "main", "write_stacks"]
 
 BOOT = "import sys; sys.path.append(sys.argv[1]); from otpq.worker.child import main; main()"
 TASKS = 3
@@ -52,9 +53,11 @@ REPORTS = 4
 LOG = 5
 STACKS = 6
 
-STACKS_SIGNAL: int | None = signal.SIGRTMIN + 7 if hasattr(signal, "SIGRTMIN") else getattr(signal, "SIGINFO", None)
-"""At this the child writes its stacks. A real-time signal, which nobody else uses; where there is none, the one that asks programs
-for their status, and that nobody feels who does not listen for it."""
+ASK: int | None = signal.SIGRTMIN + 7 if hasattr(signal, "SIGRTMIN") else getattr(signal, "SIGINFO", None)
+INSIST: int | None = signal.SIGRTMIN + 8 if hasattr(signal, "SIGRTMIN") else None
+"""At these it writes its stacks: Python does at the first, faulthandler at the second (`stacks.py`). Real-time signals, which nobody
+else uses; where there are none, the one that asks programs for their status, and which nobody feels who does not listen for it."""
+WRITTEN = "that was all\n"
 
 REFUSED = 3
 """The exit code of a child that could not load the app."""
@@ -143,8 +146,19 @@ def _prepare(greeting: Greeting) -> None:
     sys.path[:] = greeting.path
     sys.argv[:] = sys.argv[2:] or ["otpq-child"]
     faulthandler.enable()  # a crash in C code leaves its Python traceback in the log
-    if STACKS_SIGNAL is not None:
-        faulthandler.register(STACKS_SIGNAL, file=STACKS)  # of all threads
+    if ASK is not None:
+        signal.signal(ASK, write_stacks)
+    if INSIST is not None:
+        faulthandler.register(INSIST, file=STACKS)
+
+
+def write_stacks(_number: int, _frame: FrameType | None) -> None:
+    """Write the stacks of all threads."""
+    import faulthandler
+
+    with contextlib.suppress(OSError):  # a handler has closed it since the node looked
+        faulthandler.dump_traceback(STACKS)
+        os.write(STACKS, WRITTEN.encode())
 
 
 def _load(greeting: Greeting, reports: socket.socket) -> Mapping[str, Definition]:

@@ -1,12 +1,15 @@
 """What a child runs now: its Python stacks, which it writes itself at a signal, whatever it is doing.
 
-The handler of the signal is faulthandler's, in C. It needs no interpreter lock and runs no Python, so it answers from an endless
-loop, and from C code that never returns. It writes into a nameless file that the node has made and reads. A child that is told
-nothing pays nothing for it.
+It is asked twice. At the first signal Python itself has them written, between two instructions of the main thread: that is safe at
+any moment, and answers from an endless loop and from every wait of Python's own. Where the main thread does not come to it, since
+it is in C code or waits for the interpreter lock that C code of another thread keeps, the second signal has faulthandler's handler
+do it, in C, without that lock. That alone would do; but it reads frames that may be changing, and one in a thousand of such looks
+ended a busy child. Behind C code they stand still.
 
-The signal is a real-time one, which nobody else uses. It ends a program that does not expect it, and the file's descriptor may
-lead elsewhere by now: a handler may have closed all descriptors, or become another program. So the kernel is asked before. Where
-it does not tell (`portable`), a child that has loaded its app is trusted. C code that sleeps may wake early, as at any signal.
+It is written into a nameless file that the node has made and reads; a child that nobody asks pays nothing. The signals are
+real-time ones, which nobody else uses. They end a program that does not expect them, and the file's descriptor may lead elsewhere
+by now: a handler may have closed all, or become another program. So the kernel is asked before. Where it does not tell
+(`portable`), a child that has loaded its app is trusted. C code that sleeps may wake early, as at any signal.
 """
 
 from __future__ import annotations
@@ -14,13 +17,16 @@ from __future__ import annotations
 import os
 import threading
 import time
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from otpq.worker.child import STACKS, STACKS_SIGNAL
+from otpq.worker.child import ASK, INSIST, STACKS, WRITTEN, write_stacks
 from otpq.worker.log_ring import nameless_file
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from otpq.worker.warden_client import Running
 
 __all__ = ["ChildStacks", "NoStacks", "threads_of"]
@@ -28,8 +34,10 @@ __all__ = ["ChildStacks", "NoStacks", "threads_of"]
 MOST: Final = 256 * 1024
 """Bytes of stacks that are read: more than a hundred threads mostly need."""
 
-PATIENCE: Final = 0.8
-"""Seconds in which a child must have written: milliseconds, unless it is starved of the processor."""
+PATIENCE: Final = 0.6
+"""Seconds in which Python must have written: milliseconds, unless the main thread is held up."""
+INSISTENCE: Final = 0.3
+"""The same from the second signal on."""
 _FIRST_PAUSE: Final = 0.0005
 _LONGEST_PAUSE: Final = 0.02
 _QUIET: Final = 0.1
@@ -61,65 +69,79 @@ class ChildStacks:
             self._is_closed = True
             os.close(self.descriptor)
 
-    def read(self, child: Running, timeout: float = PATIENCE) -> str:
-        """What the child's threads run now, as faulthandler writes it.
-
-        Args:
-            child: The one that has inherited the file.
-            timeout: Seconds to wait for it.
+    def read(self, child: Running) -> str:
+        """What the threads of `child`, which has inherited the file, run now, as faulthandler writes it; within a second.
 
         Raises:
             NoStacks: It cannot, or does not, say so.
         """
-        deadline = time.monotonic() + timeout
-        if not self._lock.acquire(timeout=timeout):
+        if not self._lock.acquire(timeout=PATIENCE + INSISTENCE):
             raise NoStacks("somebody else is looking at it; ask again")
         try:
             if self._is_closed or child.exit is not None:
                 raise NoStacks("its child has ended")
-            return self._ask(child, None if self._portable else _Kernel(child.pid, self.descriptor), deadline)
+            return self._ask(child, None if self._portable else _Kernel(child.pid, self.descriptor))
         finally:
             self._lock.release()
 
-    def _ask(self, child: Running, kernel: _Kernel | None, deadline: float) -> str:
-        if STACKS_SIGNAL is None:
+    def _ask(self, child: Running, kernel: _Kernel | None) -> str:
+        if ASK is None:
             raise NoStacks("this system has no signal that could be used for it")
         if kernel is not None:
             kernel.check()
         os.ftruncate(self.descriptor, 0)
-        child.signal(STACKS_SIGNAL)
-        began, pause = time.monotonic(), _FIRST_PAUSE
+        child.signal(ASK)
+        written = self._await(child, PATIENCE, self._has_said_so)
+        if not written and INSIST is not None:
+            child.signal(INSIST)
+            written = self._await(
+                child, INSISTENCE, self._is_quiet if kernel is None else partial(self._is_out, kernel)
+            )
+        if not written:
+            raise NoStacks(
+                f"its child (pid {child.pid}) does not write them{'' if kernel is None else kernel.why_not()}"
+            )
+        return written
+
+    def _await(self, child: Running, seconds: float, is_whole: Callable[[str], bool]) -> str:
+        """What it has written when that is whole; nothing if it is not in time."""
+        deadline, pause = time.monotonic() + seconds, _FIRST_PAUSE
         while time.monotonic() < deadline:
             time.sleep(pause)
             pause = min(2 * pause, _LONGEST_PAUSE)
             if child.exit is not None:
                 raise NoStacks("its child has ended meanwhile")
-            if self._is_whole(kernel):
-                return os.pread(self.descriptor, MOST, 0).decode("utf-8", "backslashreplace")
-        seconds = f"within {deadline - began:.1f} s"
-        raise NoStacks(f"its child (pid {child.pid}) wrote none {seconds}{'' if kernel is None else kernel.why_not()}")
+            written = os.pread(self.descriptor, MOST, 0).decode("utf-8", "backslashreplace")
+            if written and (len(written) >= MOST or is_whole(written)):
+                return written
+        return ""
 
-    def _is_whole(self, kernel: _Kernel | None) -> bool:
-        stat = os.fstat(self.descriptor)
-        if not stat.st_size:
-            return False
-        return time.time() - stat.st_mtime > _QUIET if kernel is None else not kernel.is_at_it()
+    @staticmethod
+    def _has_said_so(written: str) -> bool:
+        return WRITTEN in written
+
+    def _is_quiet(self, _written: str) -> bool:
+        return time.time() - os.fstat(self.descriptor).st_mtime > _QUIET
+
+    @staticmethod
+    def _is_out(kernel: _Kernel, _written: str) -> bool:
+        return not kernel.is_at_it()
 
 
 class _Kernel:
-    """What Linux says of one child and the signal."""
+    """What Linux says of one child and the two signals."""
 
     def __init__(self, pid: int, descriptor: int) -> None:
         self._pid = pid
         self._place = Path(f"/proc/{pid}")
         self._descriptor = descriptor
-        self._bit = 1 << ((STACKS_SIGNAL or 1) - 1)
         self._blocked = set(self._blocking())
 
     def check(self) -> None:
         """Raises `NoStacks` if the signal would do anything but have the stacks written."""
-        if not self._is_in(self._place / "status", "SigCgt"):
-            raise NoStacks(f"its child (pid {self._pid}) is starting, or has taken the signal for it away")
+        caught = _mask(self._place / "status", "SigCgt")
+        if not (caught & _bit(ASK) and caught & _bit(INSIST)):
+            raise NoStacks(f"its child (pid {self._pid}) is starting, or has taken the signals for it away")
         ours = os.fstat(self._descriptor)
         try:
             theirs = (self._place / "fd" / str(STACKS)).stat()
@@ -133,24 +155,31 @@ class _Kernel:
         return self._is_pending() or any(thread not in self._blocked for thread in self._blocking())
 
     def _is_pending(self) -> bool:
-        return self._is_in(self._place / "status", "ShdPnd")
+        return bool(_mask(self._place / "status", "ShdPnd") & _bit(INSIST))
 
     def why_not(self) -> str:
         """Why nothing came, as far as can be told."""
         state = _word(self._place / "status", "State")
         if state[:1] in {"T", "t", "D"}:
             return f": its state is {state}"
-        return ": it holds the signal for it back" if self._is_pending() else ": another handler took the signal for it"
+        return (
+            ": it holds the signals for it back" if self._is_pending() else ": other handlers take the signals for it"
+        )
 
     def _blocking(self) -> list[str]:
         try:
             threads = list((self._place / "task").iterdir())
         except OSError:
             return []
-        return [each.name for each in threads if self._is_in(each / "status", "SigBlk")]
+        return [each.name for each in threads if _mask(each / "status", "SigBlk") & _bit(INSIST)]
 
-    def _is_in(self, status: Path, mask: str) -> bool:
-        return bool(int(_word(status, mask) or "0", 16) & self._bit)
+
+def _bit(number: int | None) -> int:
+    return 0 if number is None else 1 << (number - 1)
+
+
+def _mask(status: Path, name: str) -> int:
+    return int(_word(status, name) or "0", 16)
 
 
 def _word(status: Path, name: str) -> str:
@@ -163,12 +192,12 @@ def _word(status: Path, name: str) -> str:
 
 
 def threads_of(written: str) -> dict[str, str]:
-    """What faulthandler has written, by thread, the most recent call last, as Python's own tracebacks have it."""
+    """What a child has written, by thread, the most recent call last, as Python's own tracebacks have it."""
     threads: dict[str, list[str]] = {}
     lines: list[str] = []
-    for line in written.splitlines():
+    for line in written.partition(WRITTEN)[0].splitlines():
         if line.startswith(("Thread ", "Current thread ")):
-            lines = threads.setdefault(line.partition(" (")[0], [])
-        elif line.strip():
+            lines = threads[line.partition(" (")[0]] = []
+        elif line.strip() and not line.endswith(f" in {write_stacks.__name__}"):
             lines.append(line)
     return {thread: "\n".join(reversed(lines)) for thread, lines in threads.items()}
