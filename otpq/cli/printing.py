@@ -27,6 +27,7 @@ __all__ = [
     "put_tasks",
     "queues_table",
     "reason",
+    "stacks_text",
     "table",
     "task_lines",
     "tasks_table",
@@ -210,6 +211,11 @@ def nodes_table(nodes: Sequence[Mapping[str, Any]]) -> str:
             for of in nodes
         ],
     )
+
+
+def stacks_text(stacks: Mapping[str, str]) -> str:
+    """Each thread's stack under its name."""
+    return "\n\n".join(f"{thread}:\n{stack.rstrip()}" for thread, stack in stacks.items())
 
 
 def answers_lines(answers: Iterable[Mapping[str, Any]]) -> str:
