@@ -45,7 +45,7 @@ if TYPE_CHECKING:
 
     from otpq.worker.loading import Definition
 
-__all__ = ["ASK", "BOOT", "INSIST", "LOG", "REFUSED", "REPORTS", "STACKS", "TASKS", "WRITTEN", "main", "write_stacks"]
+__all__ = ["ASK", "BOOT", "INSIST", "LOG", "REFUSED", "REPORTS", "STACKS", "TASKS", "WRITER", "WRITTEN", "main"]
 
 BOOT = "import sys; sys.path.append(sys.argv[1]); from otpq.worker.child import main; main()"
 TASKS = 3
@@ -58,6 +58,8 @@ INSIST: int | None = signal.SIGRTMIN + 8 if hasattr(signal, "SIGRTMIN") else Non
 """At these it writes its stacks: Python does at the first, faulthandler at the second (`stacks.py`). Real-time signals, which nobody
 else uses; where there are none, the one that asks programs for their status, and which nobody feels who does not listen for it."""
 WRITTEN = "that was all\n"
+WRITER = "write_stacks"
+"""What stands below the stacks, and the function that they have been written by."""
 
 REFUSED = 3
 """The exit code of a child that could not load the app."""
@@ -146,19 +148,28 @@ def _prepare(greeting: Greeting) -> None:
     sys.path[:] = greeting.path
     sys.argv[:] = sys.argv[2:] or ["otpq-child"]
     faulthandler.enable()  # a crash in C code leaves its Python traceback in the log
+    _be_ready_to_be_asked()
+
+
+def _be_ready_to_be_asked() -> None:
+    """Have the stacks of all threads written at the two signals; never into what a handler has opened under that number."""
+    import faulthandler
+
+    file = os.fstat(STACKS)
+
+    def write_stacks(_number: int, _frame: FrameType | None) -> None:
+        with contextlib.suppress(OSError):
+            if os.path.samestat(file, os.fstat(STACKS)):
+                faulthandler.dump_traceback(STACKS)
+                os.write(STACKS, WRITTEN.encode())
+                return
+        if INSIST is not None:
+            signal.signal(INSIST, signal.SIG_IGN)  # who is about to insist cannot see it
+
     if ASK is not None:
         signal.signal(ASK, write_stacks)
     if INSIST is not None:
         faulthandler.register(INSIST, file=STACKS)
-
-
-def write_stacks(_number: int, _frame: FrameType | None) -> None:
-    """Write the stacks of all threads."""
-    import faulthandler
-
-    with contextlib.suppress(OSError):  # a handler has closed it since the node looked
-        faulthandler.dump_traceback(STACKS)
-        os.write(STACKS, WRITTEN.encode())
 
 
 def _load(greeting: Greeting, reports: socket.socket) -> Mapping[str, Definition]:

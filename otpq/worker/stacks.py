@@ -21,7 +21,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from otpq.worker.child import ASK, INSIST, STACKS, WRITTEN, write_stacks
+from otpq.worker.child import ASK, INSIST, STACKS, WRITER, WRITTEN
 from otpq.worker.log_ring import nameless_file
 
 if TYPE_CHECKING:
@@ -198,6 +198,6 @@ def threads_of(written: str) -> dict[str, str]:
     for line in written.partition(WRITTEN)[0].splitlines():
         if line.startswith(("Thread ", "Current thread ")):
             lines = threads[line.partition(" (")[0]] = []
-        elif line.strip() and not line.endswith(f" in {write_stacks.__name__}"):
+        elif line.strip() and not line.endswith(f" in {WRITER}"):
             lines.append(line)
     return {thread: "\n".join(reversed(lines)) for thread, lines in threads.items()}

@@ -133,14 +133,22 @@ def test_a_child_that_was_asked_goes_on(start_child: StartChild, write_app: Writ
     ],
 )
 @pytest.mark.parametrize("portable", ["linux"], indirect=True)
-def test_a_child_that_cannot_say_it_is_left_alone(
-    stuck: Callable[..., Hand], tmp_path: Path, name: str, words: str
-) -> None:
+def test_a_child_that_cannot_say_it_is_left_alone(stuck: Callable[..., Hand], name: str, words: str) -> None:
     hand = stuck(name, *([NUMBER] if "signals" in name else []))
     with pytest.raises(NoStacks, match=rf"^its child \(pid {hand.link.pid}\).*{words}$"):
         hand.link.stacks()
     assert hand.link.running.wait(0.05) is None
-    assert not any(each.stat().st_size for each in tmp_path.glob("*.begun.*"))
+
+
+def test_nothing_is_written_into_what_a_handler_has_opened(stuck: Callable[..., Hand], tmp_path: Path) -> None:
+    hand = stuck("opens_its_own")
+    for _ in range(2):
+        with pytest.raises(NoStacks):
+            hand.link.stacks()
+    assert hand.link.running.exit is None
+    files = list(tmp_path.glob("*.begun.*"))
+    assert len(files) == 8
+    assert not any(each.stat().st_size for each in files)
 
 
 def test_a_stopped_child_is_said_to_be(stuck: Callable[..., Hand], portable: bool) -> None:  # noqa: FBT001 - a fixture
