@@ -9,13 +9,23 @@ import typer
 
 from otpq.cli.exits import FAILURE, STORE
 from otpq.cli.options import AsJson, CookieFile, NodeOption, Timeout, open_client
-from otpq.cli.printing import answers_lines, event_line, facts_lines, nodes_table, put, put_json, workers_table
+from otpq.cli.printing import (
+    answers_lines,
+    event_line,
+    facts_lines,
+    nodes_table,
+    put,
+    put_json,
+    stacks_text,
+    workers_table,
+)
 from otpq.errors import UsageError
 
 __all__ = [
     "check",
     "check_config",
     "demo",
+    "drain",
     "events",
     "health",
     "new_cookie",
@@ -24,6 +34,8 @@ __all__ = [
     "reload",
     "scale",
     "show_cookie",
+    "stacks",
+    "tree",
     "up",
     "workers",
 ]
@@ -128,6 +140,45 @@ def reload(
     with open_client(node, cookie_file) as client:
         answers = client.reload(pool, timeout=timeout)
     put_json(answers) if as_json else put(answers_lines(answers))
+
+
+def tree(*, as_json: AsJson = False, node: NodeOption = None, cookie_file: CookieFile = None) -> None:
+    """Draw the supervision tree of the node: its processes, their restarts, what waits for them, what they are busy with."""
+    from otpq.demo.picture import tree_lines
+
+    with open_client(node, cookie_file) as client:
+        found = client.tree(node)
+    put_json(found) if as_json else put("\n".join(tree_lines(found)))
+
+
+def stacks(
+    worker: Annotated[
+        str | None, typer.Argument(metavar="[WORKER]", help="Such as default/0, or a task's id; else the node itself.")
+    ] = None,
+    *,
+    as_json: AsJson = False,
+    node: NodeOption = None,
+    cookie_file: CookieFile = None,
+) -> None:
+    """Say what a worker's child runs now, or the node, as Python stacks; also of one that is stuck."""
+    with open_client(node, cookie_file) as client:
+        found = client.stacks(worker, node)
+    put_json(found) if as_json else put(stacks_text(found))
+
+
+def drain(
+    name: Annotated[str, typer.Argument(metavar="NODE", help="The node that is to end.")],
+    *,
+    wait: Annotated[bool, typer.Option("--wait", help="Return when it is down.")] = False,
+    timeout: Timeout = None,
+    as_json: AsJson = False,
+    node: NodeOption = None,
+    cookie_file: CookieFile = None,
+) -> None:
+    """Have a node end what it runs within its grace, hand back the rest, and stop, as TERM does."""
+    with open_client(node, cookie_file) as client:
+        drained = client.drain(name, wait=wait, timeout=timeout)
+    put_json(drained) if as_json else put(facts_lines(drained))
 
 
 def check(

@@ -29,6 +29,7 @@ __all__ = [
     "put_json",
     "put_tasks",
     "queues_table",
+    "stacks_text",
     "table",
     "task_lines",
     "tasks_table",
@@ -246,6 +247,11 @@ def nodes_table(nodes: Sequence[Mapping[str, Any]]) -> str:
             for of in nodes
         ],
     )
+
+
+def stacks_text(stacks: Mapping[str, str]) -> str:
+    """Each thread's stack under its name."""
+    return "\n\n".join(f"{thread}:\n{stack.rstrip()}" for thread, stack in stacks.items())
 
 
 def answers_lines(answers: Iterable[Mapping[str, Any]]) -> str:

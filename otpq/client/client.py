@@ -14,12 +14,13 @@ from otpq.client.address import known_nodes, target
 from otpq.client.callbacks import Callbacks
 from otpq.client.calls import as_call, script_call
 from otpq.client.cell import Cell, wait_all
-from otpq.client.errors import NodeUnreachable, TaskNotFound, UnknownHandlerWarning, WaitTimeout
+from otpq.client.errors import NodeUnreachable, NotAnswered, TaskNotFound, UnknownHandlerWarning, WaitTimeout
 from otpq.client.handle import TaskHandle
 from otpq.client.ids import id_bytes
 from otpq.client.questions import Page, Question, Selector
 from otpq.client.session import CHUNKS_UNDER_WAY, POLL, Session, chunks, in_thousands
-from otpq.errors import OtpqError
+from otpq.client.touching import MARGIN, SILENCE, ended_message, is_out, is_task_id, line_message, node_of_run
+from otpq.errors import OtpqError, Unavailable
 
 if TYPE_CHECKING:
     import os
@@ -428,7 +429,9 @@ class Client:
         return self._ask(questions.facts("worker_stats"))
 
     def rpc(self, node: str, function: str, **arguments: Any) -> Any:
-        """What a management function of a node returns: `status`, `tree`, `stacks`, `log_level(level=...)`.
+        """What a management function of a node returns: `status`, `log_level(level=...)`, `scale(pool=..., workers=...)`.
+
+        Others have a method here: `tree`, `info`, `state`, `kill`, `trace`, `stacks`, `drain`.
 
         Raises:
             QueryFailed: There is no such node or function, or the arguments are not its own; the message says which there are.
@@ -446,6 +449,130 @@ class Client:
     def stats(self) -> dict[str, Any]:
         """The node's counters."""
         return self._ask(questions.facts("stats"))
+
+    # ------------------------------------------------- what runs on a node
+
+    def tree(self, node: str | None = None) -> dict[str, Any]:
+        """The supervision tree of a node (None: of the one that this client is connected to), nested by `children`.
+
+        Of each process: `id`, `pid`, `name`, `type`, `strategy`, `restarts`, `status`, `mailbox` (how many messages wait), and
+        what it does now: `callback`, for `callback_seconds`. Nobody is asked, so it answers also about one that is stuck.
+        """
+        return self._ask(questions.rpc(node or self.node, "tree", {}))
+
+    def info(self, pid: str | int, node: str | None = None) -> dict[str, Any]:
+        """What can be seen of a process from outside: as in `tree`, and its `links`, `parent`, `started_at`.
+
+        Args:
+            pid: Its name ('queue_server', 'pool default'), its pid as `tree` shows it, or the number in that.
+            node: Where; None: on the node that this client is connected to.
+
+        Raises:
+            QueryFailed: There is no such process; the message has the nearest name. So do all that follow.
+        """
+        return self._ask(questions.rpc(node or self.node, "info", {"pid": pid}))
+
+    def state(self, pid: str | int, node: str | None = None) -> Any:
+        """What a process holds, in plain values: a part of large things, and no secrets. It is asked, between two messages."""
+        return self._ask(questions.rpc(node or self.node, "state", {"pid": pid}))
+
+    def kill(self, pid: str | int, node: str | None = None) -> dict[str, Any]:
+        """End a process at once, whatever it does: what was `killed`, and `then`: what follows, its restart mostly.
+
+        It is for what is broken. No task is lost; those of a killed worker may run again. What passes on this answer ends
+        `seconds` after it. If the top of the tree is killed, the node ends.
+        """
+        return self._ask(questions.rpc(node or self.node, "kill", {"pid": pid}))
+
+    def trace(self, what: str | int, node: str | None = None) -> Iterator[dict[str, Any]]:
+        """What a process gets and sends, or what a task's log tells, as it comes: messages, each a dict.
+
+        Of a process: `time`, `kind` ('receive', 'send', 'cast', 'call', 'reply'), `peer` and `message`, in a bounded form without
+        secrets; `dropped` tells how many are missing before it. The last one, of kind 'ended', has the reason of its end. It is
+        traced from now on.
+        Of a task: as `logs` with `follow`, the steps of its life among the lines.
+
+        Close the iterator, or leave it, to end it: a trace that nobody reads ends by itself after ten seconds.
+
+        Args:
+            what: A process as for `info`, or a task's id.
+            node: Where the process is; None: on the node that this client is connected to.
+
+        Raises:
+            QueryFailed: There is no such process.
+            TaskNotFound: There is no such task.
+        """
+        if is_task_id(what):
+            return map(line_message, self.logs(str(what), follow=True))
+        node = node or self.node
+        return self._messages(node, self._ask(questions.rpc(node, "trace_start", {"pid": what})))
+
+    def _messages(self, node: str, begun: dict[str, Any]) -> Iterator[dict[str, Any]]:
+        after = begun["after"]
+        while True:
+            read = self._ask(questions.rpc(node, "trace_read", {"pid": begun["pid"], "after": after}))
+            after = read["after"]
+            yield from read["messages"]
+            if read["ended"] is not None:
+                yield ended_message(read["ended"])
+                return
+            if not read["messages"]:
+                sleep(POLL)
+
+    def stacks(self, worker: str | None = None, node: str | None = None) -> dict[str, str]:
+        """The Python stack of each thread: of the node's process; of a worker's child; of the child that runs a task.
+
+        A child says it whatever it is doing, within a second: in an endless loop, in C code that does not come back. C code
+        that sleeps may wake early by it, as by any signal.
+
+        Args:
+            worker: 'default/0', pool and number as `workers` has them, or the id of a task that runs; None: the node itself.
+            node: Where; None: on the node that this client is connected to, or where the task runs.
+
+        Raises:
+            QueryFailed: There are none, for a script for instance; the message says why.
+            UsageError: The task does not run.
+        """
+        if worker is None:
+            return self._ask(questions.rpc(node or self.node, "stacks", {}))
+        if node is None and is_task_id(worker):
+            node = node_of_run(worker, self.why(worker))
+        return self._ask(questions.rpc(node or self.node, "stacks", {"worker": worker}))
+
+    def drain(self, node: str, *, wait: bool = False, timeout: float | None = None) -> dict[str, Any]:
+        """Have a node take nothing new, end what runs within its grace, hand back the rest, and stop, as TERM does.
+
+        The answer says what will be done (`then`), how many tasks run (`running`), and the `grace`. The node that leads may be
+        drained too: then no node gets tasks until it is started again.
+
+        Args:
+            node: Which.
+            wait: Whether to return only when it is down.
+            timeout: Seconds to wait for that; None: its grace and 20 seconds.
+
+        Raises:
+            QueryFailed: There is no such node.
+            NotAnswered: It is not down in time; it goes on ending.
+        """
+        drained: dict[str, Any] = self._ask(questions.rpc(node, "drain", {}))
+        if wait:
+            self._until_out(drained, drained["grace"] + MARGIN if timeout is None else timeout)
+        return drained
+
+    def _until_out(self, drained: dict[str, Any], seconds: float) -> None:
+        deadline = monotonic() + seconds
+        while True:
+            try:
+                nodes = self._ask(questions.facts("nodes"), SILENCE)
+            except Unavailable:
+                if drained["leads"]:
+                    return  # who would say so is gone
+                raise
+            if is_out(drained, nodes):
+                return
+            if monotonic() >= deadline:
+                raise NotAnswered(f"the end of {drained['node']}", self._session.target.shown, seconds)
+            sleep(POLL)
 
     # ------------------------------------------------------------ connection
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import os
 import socket
@@ -20,6 +21,7 @@ from otpq.task import LogLine, Task, TaskState
 from otpq.wire import verbs
 from otpq.wire.codec import Fault, decode_body, encode
 from otpq.wire.messages import MAX_TASKS
+from otpq.wire.node_name import BadNodeName, NodeName
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -213,7 +215,9 @@ def _who() -> str:
 
 
 def rpc(node: str, function: str, arguments: dict[str, Any]) -> Question[Any]:
-    """What a management function of a node returns."""
+    """What a management function of a node returns; its name may have a port, as an address has."""
+    with contextlib.suppress(BadNodeName):  # the server says which there are
+        node = NodeName.parse(node).plain
     return Question("rpc", verbs.CallNode(node, function, arguments), lambda answer: answer)
 
 

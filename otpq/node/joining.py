@@ -1,4 +1,4 @@
-"""What a node and its uplink say to each other. Apart from it, since a node that leads has none, and need not load it."""
+"""What a node, its uplink and its functions say to each other. Apart from the uplink, which a node that leads need not load."""
 
 from __future__ import annotations
 
@@ -11,10 +11,12 @@ from otpq.otp import call
 if TYPE_CHECKING:
     from otpq.otp import Server
 
-__all__ = ["IS_IN", "LEAVE", "Fatal", "JoinRefused", "JoinedCluster", "NodeNameTaken", "is_in", "leave"]
+__all__ = ["DRAIN", "IS_IN", "LEAVE", "Fatal", "JoinRefused", "JoinedCluster", "NodeNameTaken", "is_in", "leave"]
 
 IS_IN: Final = "is_in"
 LEAVE: Final = "leave"
+DRAIN: Final = "drain"
+"""Has the node drained, as TERM does."""
 
 
 def is_in(uplink: Server) -> bool:

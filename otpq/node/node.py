@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, Final
 from otpq.client.address import ADDRESS_FILE
 from otpq.faults import arm
 from otpq.node.config import BadDirectory
-from otpq.node.joining import Fatal, JoinedCluster, is_in, leave
+from otpq.node.joining import DRAIN, Fatal, JoinedCluster, is_in, leave
 from otpq.node.tree import start_tree
 from otpq.otp import (
     CallFailed,
@@ -61,7 +61,7 @@ YOUNG: Final = 10_000
 """Objects made until the garbage collector looks at them. A step makes thousands, which end with it; at the default, 700,
 looking at them took 3 % of the node's CPU."""
 
-_DRAIN, _HURRY, _END, _RELOAD = "drain", "hurry", "end", "reload"
+_HURRY, _END, _RELOAD = "hurry", "end", "reload"
 
 
 def run_node(
@@ -169,6 +169,8 @@ class _Life:
         logger.error("the cluster does not let this node in again: %s", error)
 
     def _begin_drain(self) -> None:
+        if self._is_draining:  # by a call from elsewhere, and by a signal
+            return
         logger.info("draining: nothing new starts; %s s for what runs", self._config.grace)
         self._is_draining = True
         threading.Thread(target=self._drain, name="otpq-drain", daemon=True).start()
@@ -226,7 +228,7 @@ class _Life:
 
 
 _ORDERS: Final[dict[str, Callable[[_Life], None]]] = {
-    _DRAIN: _Life._begin_drain,  # noqa: SLF001 - a table of its own methods
+    DRAIN: _Life._begin_drain,  # noqa: SLF001 - a table of its own methods
     _HURRY: _Life._hurry,  # noqa: SLF001
     _RELOAD: _Life._reload,  # noqa: SLF001
 }
@@ -238,7 +240,7 @@ def _signals(node: Pid) -> Iterator[None]:
 
     HUP reloads, as daemons do; on a terminal it says that this is gone, and means TERM.
     """
-    told = iter([_DRAIN, _HURRY])
+    told = iter([DRAIN, _HURRY])
 
     def put(message: str) -> None:
         if is_alive(node):

@@ -70,13 +70,18 @@ class TreeNode:
 
     def plain(self) -> dict[str, object]:
         """It and all below it in plain values, to be sent elsewhere."""
+        info = self.info
         return {
             "id": self.id,
             "pid": repr(self.pid),
+            "name": None if info is None else info.name,
             "type": self.type,
+            "strategy": self.strategy,
             "restarts": self.restarts,
-            "mailbox": None if self.info is None else self.info.mailbox,
-            "callback": None if self.info is None else self.info.callback,
+            "status": None if info is None else info.status,
+            "mailbox": None if info is None else info.mailbox,
+            "callback": None if info is None else info.callback,
+            "callback_seconds": None if info is None else info.callback_seconds,
             "children": [child.plain() for child in self.children],
         }
 

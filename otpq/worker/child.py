@@ -2,8 +2,8 @@
 
 Started by the warden as `python -c BOOT FLOOR LABEL`, with these descriptors: 0 nothing, 1 and 2 what C code and other programs
 print, 3 the packets (`task_pipe.py`), 4 a stream that brings the greeting and what concerns running tasks, and takes what they
-tell and the results (`packets.py`), 5 the ring for what tasks print (`log_ring.py`). It imports msgpack, the user's app and a
-few neighbours.
+tell and the results (`packets.py`), 5 the ring for what tasks print (`log_ring.py`), 6 a file for its stacks (`stacks.py`). It
+imports msgpack, the user's app and a few neighbours.
 
 When it ends: asked to (a packet without items, or TERM) after the tasks that run, exit code 0; when the node is gone, at
 once. It need not watch the node for that while a handler runs, C code included: the warden kills it, and the kernel does
@@ -41,15 +41,25 @@ from otpq.worker.values import pack_error
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from types import FrameType
 
     from otpq.worker.loading import Definition
 
-__all__ = ["BOOT", "LOG", "REFUSED", "REPORTS", "TASKS", "main"]
+__all__ = ["ASK", "BOOT", "INSIST", "LOG", "REFUSED", "REPORTS", "STACKS", "TASKS", "WRITER", "WRITTEN", "main"]
 
 BOOT = "import sys; sys.path.append(sys.argv[1]); from otpq.worker.child import main; main()"
 TASKS = 3
 REPORTS = 4
 LOG = 5
+STACKS = 6
+
+ASK: int | None = signal.SIGRTMIN + 7 if hasattr(signal, "SIGRTMIN") else getattr(signal, "SIGINFO", None)
+INSIST: int | None = signal.SIGRTMIN + 8 if hasattr(signal, "SIGRTMIN") else None
+"""At these it writes its stacks: Python does at the first, faulthandler at the second (`stacks.py`). Real-time signals, which nobody
+else uses; where there are none, the one that asks programs for their status, and which nobody feels who does not listen for it."""
+WRITTEN = "that was all\n"
+WRITER = "write_stacks"
+"""What stands below the stacks, and the function that they have been written by."""
 
 REFUSED = 3
 """The exit code of a child that could not load the app."""
@@ -78,7 +88,7 @@ def main() -> None:
     reports = socket.socket(fileno=REPORTS)
     receiver = TaskReceiver.of_descriptor(TASKS)
     journal = Journal(LogRing.of_descriptor(LOG))
-    for descriptor in (TASKS, REPORTS, LOG):
+    for descriptor in (TASKS, REPORTS, LOG, STACKS):
         os.set_inheritable(descriptor, False)  # noqa: FBT003 - it takes no keyword; not for programs of handlers
     reader = FrameReader(reports)
     greeting = _greeting(reader)
@@ -138,6 +148,28 @@ def _prepare(greeting: Greeting) -> None:
     sys.path[:] = greeting.path
     sys.argv[:] = sys.argv[2:] or ["otpq-child"]
     faulthandler.enable()  # a crash in C code leaves its Python traceback in the log
+    _be_ready_to_be_asked()
+
+
+def _be_ready_to_be_asked() -> None:
+    """Have the stacks of all threads written at the two signals; never into what a handler has opened under that number."""
+    import faulthandler
+
+    file = os.fstat(STACKS)
+
+    def write_stacks(_number: int, _frame: FrameType | None) -> None:
+        with contextlib.suppress(OSError):
+            if os.path.samestat(file, os.fstat(STACKS)):
+                faulthandler.dump_traceback(STACKS)
+                os.write(STACKS, WRITTEN.encode())
+                return
+        if INSIST is not None:
+            signal.signal(INSIST, signal.SIG_IGN)  # who is about to insist cannot see it
+
+    if ASK is not None:
+        signal.signal(ASK, write_stacks)
+    if INSIST is not None:
+        faulthandler.register(INSIST, file=STACKS)
 
 
 def _load(greeting: Greeting, reports: socket.socket) -> Mapping[str, Definition]:

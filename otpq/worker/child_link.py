@@ -4,7 +4,7 @@ A plain object for one owner. It decides nothing and remembers no task: what is 
 
 The child's descriptors: 0 nothing; 1 and 2 two pipes, for what is written without asking Python; 3 the packets
 (`task_pipe.py`); 4 the stream of reports, which brings it a few words too (`packets.py`); 5 the ring with the lines of its
-tasks (`log_ring.py`).
+tasks (`log_ring.py`); 6 a file for its stacks (`stacks.py`).
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ from otpq.worker.log_ring import LogRing
 from otpq.worker.output import log_pipe
 from otpq.worker.packets import FINISH, HURRY, Greeting
 from otpq.worker.reports import Ready, Refused, Report, read_report
+from otpq.worker.stacks import ChildStacks
 from otpq.worker.task_pipe import task_pipe
 from otpq.worker.warden_client import Exit, Program
 
@@ -71,6 +72,7 @@ class ChildLink:
         duplicate: TaskReceiver,
         reports: socket.socket,
         ring: LogRing,
+        stacks: ChildStacks,
         pipes: tuple[int, int] | None,
         closing: contextlib.ExitStack,
     ) -> None:
@@ -78,6 +80,7 @@ class ChildLink:
         self.running = running
         self.ring = ring
         """The lines of its tasks."""
+        self._stacks = stacks
         self.pipes = pipes
         """Where to read what it writes on its descriptors 1 and 2, never waiting; None: that goes elsewhere."""
         self._sender = sender
@@ -123,6 +126,8 @@ class ChildLink:
             theirs.callback(other.close)
             ring = LogRing.create()
             ours.callback(ring.close)
+            stacks = ChildStacks(portable=warden.portable)
+            ours.callback(stacks.close)
             null = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
             theirs.callback(os.close, null)
             pipes, log = (None, log) if log is not None else _log_pipes(ours, theirs)
@@ -130,11 +135,11 @@ class ChildLink:
             send_frame(reports, _greeting(settings, board, slot, portable=warden.portable).pack())
             running = warden.launch(
                 _program(settings),
-                (null, *log, duplicate.fileno(), other.fileno(), ring.descriptor),
+                (null, *log, duplicate.fileno(), other.fileno(), ring.descriptor, stacks.descriptor),
                 on_exit=on_exit,
                 timeout=timeout,
             )
-            return cls(running, sender, duplicate, reports, ring, pipes, ours.pop_all())
+            return cls(running, sender, duplicate, reports, ring, stacks, pipes, ours.pop_all())
 
     @property
     def pid(self) -> int:
@@ -181,6 +186,14 @@ class ChildLink:
         poll = select.poll()
         poll.register(self._reports, select.POLLIN)
         return bool(poll.poll(None if seconds is None else seconds * 1000))
+
+    def stacks(self) -> str:
+        """What it runs now, whatever it is doing, waiting a second at most. For any thread.
+
+        Raises:
+            NoStacks: It cannot, or does not, say so.
+        """
+        return self._stacks.read(self.running)
 
     @property
     def is_closed(self) -> bool:

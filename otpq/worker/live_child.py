@@ -123,6 +123,11 @@ class LiveChild:
         )
         self._listener.start()
 
+    @property
+    def is_portable(self) -> bool:
+        """Whether nobody can tell what signals it is prepared for but itself."""
+        return self._client.portable
+
     # --- its cells --------------------------------------------------------------------------------------------------
 
     def views(self) -> list[SlotView]:

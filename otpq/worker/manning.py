@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 import time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from otpq.otp import CallFailed, StartFailed, Supervisor, cast, demonitor, monitor, whereis
 from otpq.queue.messages import Scale
@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 __all__ = ["Manning"]
 
 logger = logging.getLogger("otpq.worker")
+
+_DRAINED: Final = "the pool is being drained"
 
 
 class Manning:
@@ -183,10 +185,10 @@ class Manning:
 
     def take_order(self, number: int, order: Scale | Reload) -> None:
         """Carry it out; `answer` follows, of a reload when it is done."""
-        if self._desk.is_closed:
-            self._answer(number, {"error": "the pool is being drained"})
-        elif isinstance(order, Scale):
-            self._scale(number, order.workers)
+        if isinstance(order, Scale):
+            self._answer(number, self.scale(order.workers))
+        elif self._desk.is_closed:
+            self._answer(number, {"error": _DRAINED})
         else:
             self.end_reload("another reload was asked for")
             self._reload = number
@@ -194,16 +196,18 @@ class Manning:
             if not self.staff.is_reloading:
                 self.end_reload()
 
-    def _scale(self, number: int, count: int) -> None:
+    def scale(self, count: int) -> dict[str, Any]:
+        """Have so many workers from now on; how many it was to be `before`, or the `error` by which it stays so."""
+        if self._desk.is_closed:
+            return {"error": _DRAINED}
         most = self._config.places // 2
         if not 0 <= count <= most:
-            self._answer(number, {"error": f"{count} workers: this pool has places for 0 to {most}"})
-            return
+            return {"error": f"{count} workers: this pool has places for 0 to {most}"}
         before = self.staff.sizing.target
         self.staff.sizing.fix(count)
         for slot in self.staff.too_many(self._desk.idle, at_once=True):
             self._dismiss(slot)
-        self._answer(number, {"workers": count, "before": before})
+        return {"workers": count, "before": before}
 
     def end_reload(self, error: str = "") -> None:
         """Tell whoever asked for the reload that is under way, if one is, how it ended; with an error it is given up."""

@@ -27,7 +27,7 @@ from otpq.otp import (
     send_after,
     whereis,
 )
-from otpq.queue.messages import Beat, Beaten, OpenPool, PoolAnswer, PoolFacts, PoolOrder
+from otpq.queue.messages import Beat, Beaten, OpenPool, PoolAnswer, PoolFacts, PoolOrder, Scale
 from otpq.worker.blackboard import Blackboard
 from otpq.worker.deadline import boottime_ns
 from otpq.worker.desk import Desk
@@ -147,6 +147,12 @@ class Pool(GenServer):
         status: dict[str, Any] = call(pool, "status")
         return status
 
+    @staticmethod
+    def scale(pool: Server, workers: int) -> dict[str, Any]:
+        """Have it run so many workers from now on: how many it was to be `before`, or the `error` by which it stays so."""
+        answer: dict[str, Any] = call(pool, Scale(workers))
+        return answer
+
     # --- the mailbox ------------------------------------------------------------------------------------------------
 
     def handle_batch(self, messages: list[Any]) -> None:
@@ -157,6 +163,8 @@ class Pool(GenServer):
                     self._hear(request)
                 case Call(_Drain(grace), caller):
                     self._drain(grace, caller)
+                case Call(Scale(count), caller):
+                    reply(caller, self._manning.scale(count))
                 case Call(_, caller):
                     reply(caller, self._status())
                 case Down():

@@ -25,6 +25,8 @@ import os
 import socket
 import sys
 
+from otpq.worker.log_ring import nameless_file
+
 __all__ = ["MAX_PACKET", "TaskReceiver", "TaskSender", "task_pipe"]
 
 MAX_PACKET = 128 * 1024 if sys.platform == "linux" else 1024
@@ -72,7 +74,7 @@ class TaskSender:
         return True
 
     def _send_file(self, packet: bytes) -> None:
-        descriptor = _nameless_file()
+        descriptor = nameless_file("otpq-packet")
         try:
             view = memoryview(packet)
             while view:
@@ -84,15 +86,6 @@ class TaskSender:
     def close(self) -> None:
         """The child reads what it has, then end of file."""
         self._socket.close()
-
-
-def _nameless_file() -> int:
-    if hasattr(os, "memfd_create"):
-        return os.memfd_create("otpq-packet", os.MFD_CLOEXEC)
-    import tempfile  # 4 ms, and no child on Linux pays them
-
-    with tempfile.TemporaryFile() as file:
-        return os.dup(file.fileno())
 
 
 class TaskReceiver:

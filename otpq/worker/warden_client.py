@@ -96,19 +96,23 @@ class Running:
 
         It needs no warden that answers: the child itself is killed from here, where there are pidfds.
         """
-        self._kill_here()
+        self._signal_here(signal.SIGKILL)
         self._client.tell({"do": "kill", "id": self.number})
         return self.wait(timeout)
 
-    def signal(self, what: signal.Signals) -> None:
+    def signal(self, what: int) -> None:
         """Send it a signal, SIGTERM for instance; nothing happens if it has ended."""
-        self._client.tell({"do": "signal", "id": self.number, "signal": int(what)})
+        if not self._signal_here(what):
+            self._client.tell({"do": "signal", "id": self.number, "signal": int(what)})
 
-    def _kill_here(self) -> None:
+    def _signal_here(self, what: int) -> bool:
+        """Send it a signal by its pidfd, which never means a later process; False if there is none."""
         with self._lock:
-            if self._pidfd is not None:
-                with contextlib.suppress(ProcessLookupError):
-                    signal.pidfd_send_signal(self._pidfd, signal.SIGKILL)
+            if self._pidfd is None:
+                return False
+            with contextlib.suppress(ProcessLookupError):
+                signal.pidfd_send_signal(self._pidfd, what)
+            return True
 
     # --- called by the client's thread ------------------------------------------------------------------------------
 
@@ -137,7 +141,7 @@ class Running:
 
     def _outlived_warden(self, *, portable: bool) -> Exit:
         """Make sure that the child is gone although nobody can wait for it, and say so."""
-        self._kill_here()
+        self._signal_here(signal.SIGKILL)
         with self._lock:
             if self._pidfd is not None:
                 select.select([self._pidfd], [], [])  # readable when it has ended, in whoever's arms

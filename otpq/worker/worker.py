@@ -18,7 +18,7 @@ import msgspec
 
 from otpq.core.events import Cancelling, Checkpointed, Progressed
 from otpq.faults import hit
-from otpq.otp import CallFailed, GenServer, cancel_timer, cast, send_after
+from otpq.otp import CallFailed, GenServer, Reply, call, cancel_timer, cast, send_after
 from otpq.worker.blackboard import Blackboard
 from otpq.worker.blame import Answered, Cause, Verdict
 from otpq.worker.child_link import ChildSettings
@@ -45,16 +45,16 @@ from otpq.worker.tray import Tray
 from otpq.worker.warden_server import Warden
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
 
     from otpq.core.events import Logged
-    from otpq.otp import TimerRef
+    from otpq.otp import Caller, Server, TimerRef
     from otpq.worker.child_link import ChildLink
     from otpq.worker.pool_config import PoolConfig
     from otpq.worker.reports import Report
     from otpq.worker.warden_client import Exit
 
-__all__ = ["Worker"]
+__all__ = ["Glimpse", "Worker"]
 
 logger = logging.getLogger("otpq.worker")
 
@@ -73,6 +73,20 @@ class _TooSlow:
     """The time for loading the app is over."""
 
     link: ChildLink
+
+
+@dataclass(frozen=True, slots=True)
+class Glimpse:
+    """What there is to be seen of a worker's child."""
+
+    pid: int | None
+    """None: there is none."""
+    running: tuple[bytes, ...] = ()
+    """The ids of the tasks that it runs."""
+    stacks: Callable[[], str] | None = None
+    """Has it write what it runs; to be called in any thread but a process's that others wait for. Raises `NoStacks`."""
+    why_not: str = ""
+    """Why there are no stacks."""
 
 
 _START, _LOOK = "start", "look"
@@ -105,6 +119,18 @@ class Worker(GenServer):
         self._pause = 0.0
         cast(config.pool, WorkerUp(slot, self.pid))
 
+    # --- for others -------------------------------------------------------------------------------------------------
+
+    @staticmethod
+    def glimpse(worker: Server, timeout: float) -> Glimpse:
+        """What there is to be seen of its child now.
+
+        Raises:
+            CallFailed: There is no such worker, or it does not answer.
+        """
+        glimpse: Glimpse = call(worker, "glimpse", timeout)
+        return glimpse
+
     # --- what the pool wants ----------------------------------------------------------------------------------------
 
     def handle_cast(self, request: Any) -> None:
@@ -132,6 +158,18 @@ class Worker(GenServer):
                 self._kill(Verdict(Cause.DRAINED))
             case _:
                 logger.warning("%r drops %r", self.pid, request)
+
+    def handle_call(self, request: Any, caller: Caller) -> Reply:  # noqa: ARG002 - the callback's form, and one question
+        """Say what there is to be seen."""
+        child = self._child
+        if child is None:
+            return Reply(Glimpse(None, why_not=f"it has no child now{self._error and f': {self._error}'}"))
+        running = tuple(entry.id for entry in running_of(child.views()))
+        if self._config.executor == "script":
+            return Reply(Glimpse(child.link.pid, running, why_not="it runs scripts, which have no Python stacks"))
+        if child.is_portable and not child.is_ready:
+            return Reply(Glimpse(child.link.pid, running, why_not="its child is loading the app"))
+        return Reply(Glimpse(child.link.pid, running, child.link.stacks))
 
     def _take_work(self, work: Work) -> None:
         hit("work.before")

@@ -46,8 +46,12 @@ class FakeServer:
         self.refuse: m.Refusal | None = None
         """What each task called `refused` is refused with."""
         self.is_mute = False
+        self.unanswered: set[str] = set()
+        """Verbs."""
         """Whether it takes messages and answers none."""
         self.log: list[int] = []
+        self.returns: dict[str, list[Any]] = {}
+        """What the functions of nodes, and verbs that take nothing, return in their turn; the last one again and again."""
         """Numbers of the lines that every task's log has."""
         self.asked: list[tuple[str, Any]] = []
         """Verbs with their bodies, in order."""
@@ -250,6 +254,8 @@ class FakeServer:
         if isinstance(body, Fault):
             return self._send(peer, m.Failed(query.number, "invalid", body.text))
         self.asked.append((query.verb, body))
+        if query.verb in self.unanswered:
+            return None
         answer = self._facts(query.verb, body)
         return self._send(peer, m.Answer(query.number, msgspec.Raw(encode(answer))))
 
@@ -276,7 +282,7 @@ class FakeServer:
             case "scale" | "reload":
                 return [{"pool": body.pool, "workers": getattr(body, "workers", None)}]
             case _:
-                return self._stats().get(verb, [])
+                return self._stats().get(verb, []) if verb != "rpc" else self._next(body.function)
 
     def _stats(self) -> dict[str, object]:
         """Answers to verbs that take nothing."""
@@ -285,7 +291,12 @@ class FakeServer:
             "worker_stats": {"workers": [], "pools": [], "nodes": []},
             "health": {"status": "serving", "node": self.node},
             "stats": {"tasks": len(self.tasks)},
+            **{verb: self._next(verb) for verb in ("nodes", "why") if verb in self.returns},
         }
+
+    def _next(self, what: str) -> Any:
+        left = self.returns.get(what, [{}])
+        return left.pop(0) if len(left) > 1 else left[0]
 
     def _log(self, body: verbs.LogsOf) -> verbs.LogPage:
         """Two lines a page, and no more than `log` has now."""

@@ -72,7 +72,7 @@ class Stage:
         send_frame(self._reports, greeting.pack())
         self.running = warden.launch(
             Program((sys.executable, "-c", BOOT, _FLOOR, "otpq-child")),
-            (null, out, out, self._duplicate.fileno(), theirs.fileno(), self.ring.descriptor),
+            (null, out, out, self._duplicate.fileno(), theirs.fileno(), self.ring.descriptor, null),
         )
         os.set_blocking(self._out, False)
         theirs.close()

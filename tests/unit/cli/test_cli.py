@@ -183,6 +183,25 @@ class FakeClient:
             {"queue": "mail", **dict.fromkeys(map(str, TaskState), 7), "paused": True, "by": "ann@desk", "why": "x"}
         ]
 
+    def tree(self, node: str | None = None) -> dict[str, Any]:
+        self._ask("tree", node)
+        busy = {
+            "restarts": 1,
+            "mailbox": 1200,
+            "status": "running",
+            "callback": "handle_batch",
+            "callback_seconds": 2.5,
+        }
+        return {"id": None, "pid": "<node#3>", "children": [{"id": "queue_server", "pid": "<queue_server#5>", **busy}]}
+
+    def stacks(self, worker: str | None = None, node: str | None = None) -> dict[str, str]:
+        self._ask("stacks", worker, node)
+        return {"Thread 0x1": '  File "a.py", line 1 in f\n', "Thread 0x2": '  File "b.py", line 2 in g\n'}
+
+    def drain(self, node: str, *, wait: bool = False, timeout: float | None = None) -> dict[str, Any]:
+        self._ask("drain", node, wait, timeout)
+        return {"node": node, "running": 2, "then": "it stops"}
+
     def handlers(self) -> list[dict[str, Any]]:
         run = {"runs": 3, "mean": 0.25, "limit": 3, "used": 2, "paused": False}
         return [{"handler": "mail.send", **run}, {**run, "handler": "free", "limit": None, "failed": 1, "max": 2.0}]
@@ -446,6 +465,25 @@ def test_pools_are_scaled_and_reloaded(client: FakeClient) -> None:
     assert otpq("reload").stdout == "pool cpu, replaced 2\npool gpu, replaced 1\n"
     assert json.loads(otpq("reload", "cpu", "--timeout", "60", "--json").stdout)[1]["pool"] == "gpu"
     assert client.asked == [("scale", "cpu", 4), ("reload", None, None), ("reload", "cpu", 60.0)]
+
+
+def test_what_runs_on_a_node_is_shown(client: FakeClient) -> None:
+    assert otpq("tree").stdout == (
+        "node (<node#3>)\n"
+        "└── queue_server (<queue_server#5>, restarted 1 times, 1,200 messages wait, in handle_batch for 2.5 s)\n"
+    )
+    assert json.loads(otpq("tree", "--node", "b@h", "--json").stdout)["pid"] == "<node#3>"
+    assert otpq("stacks").stdout == (
+        'Thread 0x1:\n  File "a.py", line 1 in f\n\nThread 0x2:\n  File "b.py", line 2 in g\n'
+    )
+    assert len(json.loads(otpq("stacks", "cpu/0", "--node", "b@h", "--json").stdout)) == 2
+    assert client.asked == [("tree", None), ("tree", "b@h"), ("stacks", None, None), ("stacks", "cpu/0", "b@h")]
+
+
+def test_a_node_is_drained(client: FakeClient) -> None:
+    assert otpq("drain", "b@h").stdout == "node: b@h\nrunning: 2\nthen: it stops\n"
+    assert json.loads(otpq("drain", "b@h", "--wait", "--timeout", "9", "--json").stdout)["running"] == 2
+    assert client.asked == [("drain", "b@h", False, None), ("drain", "b@h", True, 9.0)]
 
 
 def test_what_a_pool_does_not_do_is_one_line(client: FakeClient) -> None:
