@@ -23,7 +23,18 @@ from otpq.node.joining import LEAVE, Fatal, JoinedCluster, JoinRefused, NodeName
 from otpq.node.line import Line
 from otpq.otp import Call, Cast, Down, GenServer, NoReply, Ok, Pid, cast, monitor, reply, send
 from otpq.queue.inbox import Arrived, PolledInbox
-from otpq.queue.messages import Beat, Beaten, OpenPool, PoolAnswer, PoolFacts, PoolOrder, Reload, Scale
+from otpq.queue.messages import (
+    AreYouAlive,
+    Beat,
+    Beaten,
+    IAmAlive,
+    OpenPool,
+    PoolAnswer,
+    PoolFacts,
+    PoolOrder,
+    Reload,
+    Scale,
+)
 from otpq.queue.roster import changed
 from otpq.wire import messages as wire
 from otpq.wire import peers
@@ -113,6 +124,8 @@ class Uplink(GenServer):
                     if self._is_in:
                         self._line.send(peers.Leave())
                     reply(caller, None)
+                case AreYouAlive(asker):
+                    send(asker, IAmAlive())
                 case Down(ref=ref):
                     self._pools.pop(self._refs.pop(ref, ""), None)
                 case _:
