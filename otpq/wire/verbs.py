@@ -23,6 +23,7 @@ __all__ = [
     "LogPage",
     "LogsOf",
     "NodeDeath",
+    "NodeOf",
     "PauseOf",
     "PoolName",
     "QueueName",
@@ -219,6 +220,12 @@ class PoolName(msgspec.Struct, frozen=True, array_like=True):
     pool: Name | None = None
 
 
+class NodeOf(msgspec.Struct, frozen=True, array_like=True):
+    """Takes: a node."""
+
+    node: Text
+
+
 class ScalePool(msgspec.Struct, frozen=True, array_like=True):
     """Takes: the pools of that name, and how many workers each is to have."""
 
@@ -262,6 +269,6 @@ VERBS: Final[dict[str, Verb]] = {
     "node_lost": Verb(NodeDeath, str),
     "queue_stats": Verb(None, dict[str, Facts]),
     "worker_stats": Verb(None, Facts),
-    "health": Verb(None, Facts),
+    "health": Verb(NodeOf | None, Facts),
     "stats": Verb(None, Facts),
 }
