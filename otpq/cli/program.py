@@ -77,6 +77,7 @@ _add("scale", nodes.scale)
 _add("reload", nodes.reload)
 _add("health", nodes.health)
 _add("check", nodes.check)
+_add("backup", nodes.backup)
 _add("demo", nodes.demo)
 
 cookie = typer.Typer(cls=OneLineErrors, help="The secret of a cluster.", no_args_is_help=True, rich_markup_mode=None)
