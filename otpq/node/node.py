@@ -154,10 +154,11 @@ class _Life:
     def _look(self) -> None:
         """Ask whether the heart of the node lives; its answer, through this very loop, is what the manager's watchdog gets.
 
-        So a queue server that hangs, or an uplink, or this loop, has the manager start the node anew.
+        So a queue server that hangs, or an uplink, or this loop, has the manager start the node anew. One that is just being
+        started anew itself is asked again soon.
         """
         if time.monotonic() >= self._look_at:
-            self._look_at = time.monotonic() + self._manager.beat
+            self._look_at = time.monotonic() + self._manager.beat / 4
             heart = self._me.registry.whereis("queue_server")
             if heart is not None:
                 send(heart, AreYouAlive(self._me.pid))
@@ -180,6 +181,7 @@ class _Life:
                 return 1
             case IAmAlive():
                 self._manager.alive()
+                self._look_at = time.monotonic() + self._manager.beat
             case PoolAnswer():
                 self._reloaded(message)
             case JoinedCluster(leader):

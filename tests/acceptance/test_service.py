@@ -119,6 +119,19 @@ def _speaks_for(process: Path, stage: Stage, manager: Manager) -> bool:
 
 
 @pytest.mark.parametrize("manager", ["path"], indirect=True)
+def test_a_node_inside_a_program_does_not_speak_for_the_program(stage: Stage, manager: Manager) -> None:
+    stage.environment["WATCHDOG_USEC"] = "200000"
+    program = stage.home / "program.py"
+    program.write_text(
+        f"import otpq\nfrom jobs import add, app\nwith otpq.start(app, name={stage.name!r}):\n"
+        "    print(add.submit(1, 2).get(timeout=60))\n"
+    )
+    ran = stage.python(program)
+    assert ran.stdout == "3\n", ran.stderr
+    assert manager.hear(0.1) is None
+
+
+@pytest.mark.parametrize("manager", ["path"], indirect=True)
 def test_a_stopped_node_gives_no_sign_of_life(stage: Stage, manager: Manager) -> None:
     node = watched(stage, 0.2)
     manager.hear_until(is_alive)
