@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any, Final, Self
 
 from otpq import program
 from otpq.errors import Unavailable
+from otpq.node.sd_notify import VARIABLES
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -317,7 +318,8 @@ def _spawn(arguments: list[str]) -> tuple[subprocess.Popen[str], int]:
     theirs, ours = os.pipe()
     root = str(Path(__file__).parents[1])
     # Its logs end up on our standard error, where the program's own words stand: so only what is wrong.
-    environment = {"OTPQ_LOG_LEVEL": "WARNING", **os.environ, PARENT_FD: str(theirs)}
+    ours_alone = {name: value for name, value in os.environ.items() if name not in VARIABLES}  # we are the service
+    environment = {"OTPQ_LOG_LEVEL": "WARNING", **ours_alone, PARENT_FD: str(theirs)}
     if sys.stderr is not None and sys.stderr.isatty():
         environment.setdefault("OTPQ_LOG", "console")
     try:

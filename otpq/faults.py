@@ -1,7 +1,7 @@
 """Fault points: places where a node that was started for a test can be made to fail, by `OTPQ_FAULT`.
 
 `OTPQ_FAULT=point:nth:what[,...]`; the nth time that the point is passed, `what` happens: `kill` (SIGKILL of this
-process), `error` (an `InjectedFault` is raised) or `delay` (0.2 s). Unarmed, a point costs one dictionary look-up.
+process), `error` (an `InjectedFault` is raised), `delay` (0.2 s) or `hang` (an hour). Unarmed, a point costs one dictionary look-up.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from otpq.errors import UsageError
 
 __all__ = ["POINTS", "InjectedFault", "arm", "hit"]
 
-What: TypeAlias = Literal["kill", "error", "delay"]
+What: TypeAlias = Literal["kill", "error", "delay", "hang"]
 
 POINTS: Final = frozenset(
     {
@@ -27,6 +27,7 @@ POINTS: Final = frozenset(
 queue server; before a worker takes a batch, and before a pool takes what a worker answers."""
 
 DELAY: Final = 0.2
+HANG: Final = 3600.0
 
 _armed: dict[str, tuple[int, What]] = {}
 
@@ -69,3 +70,5 @@ def hit(point: str) -> None:
             raise InjectedFault(point)
         case "delay":
             time.sleep(DELAY)
+        case "hang":
+            time.sleep(HANG)

@@ -22,6 +22,7 @@ from otpq.cli.printing import (
 from otpq.errors import UsageError
 
 __all__ = [
+    "backup",
     "check",
     "check_config",
     "demo",
@@ -77,10 +78,33 @@ def check_config(
         put(f"{file}: all is well: {', '.join(nodes)}")
 
 
-def health(*, as_json: AsJson = False, node: NodeOption = None, cookie_file: CookieFile = None) -> None:
-    """Say whether the node serves, and what is wrong if it does not (then the exit code is 1)."""
-    with open_client(node, cookie_file) as client:
-        facts = client.health()
+def health(
+    *,
+    alive: Annotated[
+        bool,
+        typer.Option(
+            "--alive", help="Only whether it answers, whatever is wrong with it, or with the node that leads."
+        ),
+    ] = False,
+    timeout: Annotated[float, typer.Option("--timeout", metavar="SECONDS", help="What it has to answer in.")] = 10.0,
+    as_json: AsJson = False,
+    node: NodeOption = None,
+    cookie_file: CookieFile = None,
+) -> None:
+    """Say whether a node serves, and what is wrong if it does not, or does not answer (then the exit code is 1)."""
+    from time import monotonic
+
+    from otpq.client.address import target
+
+    until = monotonic() + timeout
+    to = target(node, cookie_file)
+    if alive:
+        from otpq.client.greeting import greet
+
+        facts = {"alive": True, "node": to.node, "leader": greet(to, timeout) or None}
+    else:
+        with open_client(node, cookie_file, timeout) as client:
+            facts = client.health(to.node, timeout=max(0.0, until - monotonic()))
     put_json(facts) if as_json else put(facts_lines(facts))
     if facts.get("ok") is False:
         raise typer.Exit(FAILURE)
@@ -186,11 +210,8 @@ def check(
 ) -> None:
     """Verify a store's invariants, without a node; exit code 3 if something is wrong."""
     from otpq.store.check import check as problems_of
-    from otpq.store.url import parse_url
 
-    path = parse_url(store)
-    if path is None:
-        raise UsageError("memory: is gone when its node is; only a store in a file can be checked")
+    path = _path_of(store)
     problems = [str(problem) for problem in problems_of(path)]
     if as_json:
         put_json({"store": str(path), "problems": problems})
@@ -198,6 +219,31 @@ def check(
         put("\n".join(problems) or f"{path}: all is well")
     if problems:
         raise typer.Exit(STORE)
+
+
+def backup(
+    store: Annotated[str, typer.Argument(help="A store URL, or the path of its file.")],
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="The copy; there may be no such file yet.")],
+    *,
+    as_json: AsJson = False,
+) -> None:
+    """Copy a store as it is at one moment, also while its node works, and check the copy."""
+    from otpq.store.backup import back_up
+
+    tasks = back_up(_path_of(store), file.absolute())
+    if as_json:
+        put_json({"file": str(file.absolute()), "tasks": tasks})
+    else:
+        put(f"{file}: {tasks} tasks, all is well")
+
+
+def _path_of(store: str) -> Path:
+    from otpq.store.url import parse_url
+
+    path = parse_url(store)
+    if path is None:
+        raise UsageError("memory: is gone when its node is; only a store in a file can be checked, or copied")
+    return path
 
 
 def demo(

@@ -91,11 +91,11 @@ def selected(chosen: Selector, *, every: bool) -> Selector:
     return chosen
 
 
-def open_client(node: str | None, cookie_file: Path | None) -> Client:
-    """A client of the node that a command was told to ask."""
+def open_client(node: str | None, cookie_file: Path | None, timeout: float = 10) -> Client:
+    """A client of the node that a command was told to ask, connected within `timeout` seconds."""
     from otpq.client.client import connect
 
-    return connect(node, cookie_file=cookie_file)
+    return connect(node, timeout, cookie_file=cookie_file)
 
 
 def value(text: str) -> Any:

@@ -23,6 +23,7 @@ from otpq.cli.exits import FAILURE
 from otpq.embedded import PARENT_FD
 from otpq.errors import UsageError
 from otpq.node.cluster_file import ClusterFile
+from otpq.node.sd_notify import VARIABLES
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -39,7 +40,16 @@ _COLOURS: Final = (36, 33, 32, 35, 34, 96, 93, 92, 95, 94)
 _RED: Final = 31
 _LAST_WORDS: Final = 2.0
 """Seconds that the output of a node that has ended is waited for: what a handler left behind may hold the pipe open for ever."""
-_OF_ONE: Final = ("OTPQ_NAME", "OTPQ_STORE", "OTPQ_DIR", "OTPQ_BIND", "OTPQ_CONFIG", "OTPQ_APP", "OTPQ_POOL")
+_OF_ONE: Final = (
+    "OTPQ_NAME",
+    "OTPQ_STORE",
+    "OTPQ_DIR",
+    "OTPQ_BIND",
+    "OTPQ_CONFIG",
+    "OTPQ_APP",
+    "OTPQ_POOL",
+    *VARIABLES,  # a service manager means this program, and no node speaks for the others
+)
 """What the environment may say of a node, and cannot mean for several."""
 
 

@@ -395,9 +395,19 @@ class AsyncClient:
         """Tell of the proven death of a node's incarnation; for whoever has seen its tombstone."""
         return await self._ask(questions.node_lost(death))
 
-    async def health(self) -> dict[str, Any]:
-        """Whether the node serves, and what is wrong if it does not."""
-        return await self._ask(questions.facts("health"))
+    async def health(self, node: str | None = None, *, timeout: float | None = None) -> dict[str, Any]:
+        """Whether a node serves, and what is wrong if it does not: `ok`, `node`, `state`, `leader`, `store`, `pools`, `problems`.
+
+        A node that does not lead serves if the one that leads says that it is up.
+
+        Args:
+            node: Its name; else of the node that leads, with the problems of all.
+            timeout: Seconds to wait for the answer; None: as long as `connect` was told.
+
+        Raises:
+            QueryFailed: No such node is in the cluster; the message says which are.
+        """
+        return await self._ask(questions.health(node), timeout)
 
     async def stats(self) -> dict[str, Any]:
         """The node's counters."""

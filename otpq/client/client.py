@@ -442,9 +442,19 @@ class Client:
         """Tell of the proven death of a node's incarnation; for whoever has seen its tombstone."""
         return self._ask(questions.node_lost(death))
 
-    def health(self) -> dict[str, Any]:
-        """Whether the node serves, and what is wrong if it does not."""
-        return self._ask(questions.facts("health"))
+    def health(self, node: str | None = None, *, timeout: float | None = None) -> dict[str, Any]:
+        """Whether a node serves, and what is wrong if it does not: `ok`, `node`, `state`, `leader`, `store`, `pools`, `problems`.
+
+        A node that does not lead serves if the one that leads says that it is up.
+
+        Args:
+            node: Its name; else of the node that leads, with the problems of all.
+            timeout: Seconds to wait for the answer; None: as long as `connect` was told.
+
+        Raises:
+            QueryFailed: No such node is in the cluster; the message says which are.
+        """
+        return self._ask(questions.health(node), timeout)
 
     def stats(self) -> dict[str, Any]:
         """The node's counters."""

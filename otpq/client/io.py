@@ -51,7 +51,7 @@ if TYPE_CHECKING:
     from otpq.wire.dialled import Dialled
     from otpq.wire.messages import Outcome, Rejected, Welcome
 
-__all__ = ["Io", "Target"]
+__all__ = ["Io", "Target", "turned"]
 
 logger = logging.getLogger("otpq.client")
 
@@ -282,7 +282,7 @@ class Io:
         elif rejected.code == "not_joined":
             link.drop(Down(Cause.SILENT, rejected.message), now)
         else:
-            self.fatal = _turned(self.target, rejected)
+            self.fatal = turned(self.target, rejected)
 
     def _give_up(self, link: Link, redial: Redial, now: float) -> None:
         from otpq.wire.dialled import Cause, Down
@@ -360,7 +360,8 @@ def _fail(cells: Iterable[Cell[Any] | None], error: BaseException) -> None:
             cell.fail(error)
 
 
-def _turned(target: Target, rejected: Rejected) -> NodeUnreachable:
+def turned(target: Target, rejected: Rejected) -> NodeUnreachable:
+    """The error for a client whom a node does not let in."""
     match rejected.code:
         case "version":
             return VersionRefused(target.shown, rejected.message)

@@ -228,6 +228,11 @@ def node_lost(death: NodeLost) -> Question[str]:
     return Question("node_lost", body, str)
 
 
+def health(node: str | None) -> Question[dict[str, Any]]:
+    """How a node is, or the cluster."""
+    return Question("health", None if node is None else verbs.NodeOf(node), lambda answer: answer)
+
+
 def facts(verb: str) -> Question[Any]:
     """What a verb without a body tells."""
     return Question(verb, None, lambda answer: answer)

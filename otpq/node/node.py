@@ -21,6 +21,7 @@ from otpq.client.address import ADDRESS_FILE
 from otpq.faults import arm
 from otpq.node.config import BadDirectory
 from otpq.node.joining import DRAIN, Fatal, JoinedCluster, is_in, leave
+from otpq.node.sd_notify import ServiceManager
 from otpq.node.tree import start_tree
 from otpq.otp import (
     CallFailed,
@@ -33,7 +34,7 @@ from otpq.otp import (
     send,
     stop,
 )
-from otpq.queue.messages import PoolOrder, Reload
+from otpq.queue.messages import AreYouAlive, IAmAlive, PoolAnswer, PoolOrder, Reload
 from otpq.wire.cookie import Cookie
 from otpq.worker.pool import Pool
 from otpq.worker.warden_server import Warden
@@ -71,7 +72,7 @@ def run_node(
 
     The first signal drains: nothing new starts, what runs has `config.grace` seconds, the rest is handed back uncharged. A
     second one takes back the grace. After a third, nobody waits for anything: what ran is charged, and nothing is lost. HUP
-    reloads the app.
+    reloads the app. A service manager that has started it hears of all this (`sd_notify.py`).
 
     Args:
         config: What it is to be.
@@ -79,6 +80,7 @@ def run_node(
         say: Prints lines about tasks, in a thread of its own; None: nobody looks.
     """
     arm(os.environ.get("OTPQ_FAULT", ""))
+    manager = ServiceManager.of(os.environ, os.getpid())
     sys.setswitchinterval(SWITCH_INTERVAL)
     gc.set_threshold(YOUNG)
     with _writing_in(config.place):
@@ -95,7 +97,7 @@ def run_node(
             file.write_text(f"{config.name} {os.getpid()}", encoding="utf-8")
         ready = partial(announce, f"ready {config.name} {config.name.address}")
         try:
-            return _Life(config, me, tree, ready).live()
+            return _Life(config, me, tree, ready, manager).live()
         finally:
             file.unlink(missing_ok=True)
 
@@ -113,11 +115,19 @@ def _writing_in(directory: Path) -> Iterator[None]:
 class _Life:
     """From the tree's start to its end, by the messages that come meanwhile."""
 
-    def __init__(self, config: NodeConfig, me: Attached, tree: Pid, ready: Callable[[], None]) -> None:
+    def __init__(
+        self, config: NodeConfig, me: Attached, tree: Pid, ready: Callable[[], None], manager: ServiceManager
+    ) -> None:
         self._config = config
         self._me = me
         self._tree = tree
         self._ready = ready
+        self._manager = manager
+        self._look_at = time.monotonic() if manager.beat < math.inf else math.inf
+        """When to ask next whether the heart of the node lives."""
+        self._status = ""
+        self._reloading: set[str] = set()
+        """The pools that have not yet ended the reload that a signal asked for."""
         self._is_ready = False
         self._is_draining = False
         self._until = math.inf
@@ -125,10 +135,14 @@ class _Life:
     def live(self) -> int:
         """The exit code, when it is over."""
         if self._config.leads:
-            self._serve()
+            self._serve(f"serves at {self._config.name.address}")
+        else:
+            self._manager.status(f"looks for the node that leads, at {', '.join(map(str, self._config.seeds))}")
         while time.monotonic() < self._until:
+            self._look()
             try:
-                message = self._me.receive(timeout=min(3600.0, self._until - time.monotonic()))
+                wait = min(self._until, self._look_at) - time.monotonic()
+                message = self._me.receive(timeout=min(3600.0, max(0.0, wait)))
             except TimeoutError:
                 continue
             code = self._hear(message)
@@ -137,10 +151,26 @@ class _Life:
         logger.warning("what runs did not end within %s s; the warden ends it", AT_ONCE)
         return 0
 
-    def _serve(self) -> None:
+    def _look(self) -> None:
+        """Ask whether the heart of the node lives; its answer, through this very loop, is what the manager's watchdog gets.
+
+        So a queue server that hangs, or an uplink, or this loop, has the manager start the node anew. One that is just being
+        started anew itself is asked again soon.
+        """
+        if time.monotonic() >= self._look_at:
+            self._look_at = time.monotonic() + self._manager.beat / 4
+            heart = self._me.registry.whereis("queue_server")
+            if heart is not None:
+                send(heart, AreYouAlive(self._me.pid))
+
+    def _serve(self, status: str) -> None:
+        self._status = status
         if not self._is_ready:
             self._is_ready = True
+            self._manager.ready(status)
             self._ready()
+        elif not self._is_draining:
+            self._manager.status(status)
 
     def _hear(self, message: Any) -> int | None:
         match message:
@@ -149,8 +179,13 @@ class _Life:
                     return 0
                 logger.error("the node gives up: %r", reason)
                 return 1
-            case JoinedCluster():
-                self._serve()
+            case IAmAlive():
+                self._manager.alive()
+                self._look_at = time.monotonic() + self._manager.beat
+            case PoolAnswer():
+                self._reloaded(message)
+            case JoinedCluster(leader):
+                self._serve(f"serves in the cluster that {leader} leads")
             case Fatal(error):
                 self._turned(error)
             case str() if message in _ORDERS:
@@ -167,17 +202,19 @@ class _Life:
             raise error
         # What runs goes on until its lease is over; an operator may mend it meanwhile.
         logger.error("the cluster does not let this node in again: %s", error)
+        self._manager.status(f"the cluster does not let this node in again: {error}")
 
     def _begin_drain(self) -> None:
         if self._is_draining:  # by a call from elsewhere, and by a signal
             return
         logger.info("draining: nothing new starts; %s s for what runs", self._config.grace)
         self._is_draining = True
+        self._manager.stopping(f"draining: {self._config.grace:g} s for what runs")
         threading.Thread(target=self._drain, name="otpq-drain", daemon=True).start()
 
     def _drain(self) -> None:
         try:
-            pools = self._pools()
+            pools = list(self._pools().values())
             for pool in pools:
                 Pool.begin_drain(pool, self._config.grace)
             for pool in pools:
@@ -214,17 +251,33 @@ class _Life:
     def _hurry(self) -> None:
         logger.warning("ending at once: what runs is handed back")
         self._until = time.monotonic() + AT_ONCE
-        for pool in self._pools():
+        for pool in self._pools().values():
             Pool.hurry(pool)
 
     def _reload(self) -> None:
         logger.info("reloading: new children load the app, the old ones end what they run")
-        for pool in self._pools():
-            cast(pool, PoolOrder(0, Reload()))
+        pools = self._pools()
+        if self._is_ready and not self._is_draining:
+            self._reloading = set(pools)
+            self._manager.reloading("reloading: new children load the app")
+            if not pools:
+                self._manager.ready(self._status)
+        for pool in pools.values():
+            cast(pool, PoolOrder(0, Reload(), self._me.pid))
 
-    def _pools(self) -> list[Pid]:
-        found = (self._me.registry.whereis(f"pool {pool.name}") for pool in self._config.staffed)
-        return [pool for pool in found if pool is not None]
+    def _pools(self) -> dict[str, Pid]:
+        """The pools that are there, by name."""
+        found = {pool.name: self._me.registry.whereis(f"pool {pool.name}") for pool in self._config.staffed}
+        return {name: pid for name, pid in found.items() if pid is not None}
+
+    def _reloaded(self, answer: PoolAnswer) -> None:
+        pool, error = answer.facts["pool"], answer.facts.get("error")
+        if pool in self._reloading and not self._is_draining:
+            self._reloading.remove(pool)
+            if error:
+                self._status = f"pool {pool} was not reloaded: {error}"
+            if not self._reloading:
+                self._manager.ready(self._status)
 
 
 _ORDERS: Final[dict[str, Callable[[_Life], None]]] = {

@@ -2,18 +2,13 @@
 
 from __future__ import annotations
 
-import os
-import time
 from typing import TYPE_CHECKING, Final
 
-import zmq
-
+from otpq.client.errors import NodeUnreachable
+from otpq.client.greeting import greet
+from otpq.client.io import Target
 from otpq.errors import StoreError
-from otpq.wire import messages as wire
-from otpq.wire.codec import Fault, decode_from_server, encode
-from otpq.wire.dialled import Dialled
 from otpq.wire.node_name import BadNodeName, NodeName
-from otpq.wire.sockets import milliseconds
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -43,14 +38,10 @@ def check_alone(me: NodeName, seeds: Sequence[NodeName], cookie: Cookie) -> None
     Raises:
         SecondStore: One does.
     """
-    context = zmq.Context()
-    try:
-        for seed in seeds:
-            leader = _leader_by(context, seed, cookie)
-            if leader and _plain(leader) != me.plain:
-                raise SecondStore(me, leader)
-    finally:
-        context.destroy(linger=0)
+    for seed in seeds:
+        leader = _leader_by(seed, cookie)
+        if leader and _plain(leader) != me.plain:
+            raise SecondStore(me, leader)
 
 
 def _plain(name: str) -> str:
@@ -60,32 +51,9 @@ def _plain(name: str) -> str:
         return name
 
 
-def _leader_by(context: zmq.Context[zmq.Socket[bytes]], seed: NodeName, cookie: Cookie) -> str:
+def _leader_by(seed: NodeName, cookie: Cookie) -> str:
     """Who leads, as a node says; empty: it does not know, or does not answer."""
-    dialled = Dialled(context, seed.address, cookie)
-    until = time.monotonic() + _PATIENCE
-    is_greeted = False
     try:
-        while dialled.down is None and time.monotonic() < until:
-            dialled.look()
-            if dialled.is_up and not is_greeted:
-                hello = wire.Hello([wire.VERSION], os.urandom(wire.ID_BYTES), 1, seed.plain, "a node that starts")
-                is_greeted = dialled.send(encode(hello))
-            data = dialled.receive() if dialled.is_up else None
-            answer = None if data is None else decode_from_server(data)
-            if isinstance(answer, wire.Welcome):
-                return answer.node
-            if isinstance(answer, wire.Rejected):
-                return answer.leader
-            if answer is None or isinstance(answer, Fault):
-                _wait(dialled)
+        return greet(Target(seed.address, seed.plain, cookie, ""), _PATIENCE, "a node that starts")
+    except NodeUnreachable:
         return ""
-    finally:
-        dialled.close()
-
-
-def _wait(dialled: Dialled) -> None:
-    poller = zmq.Poller()
-    poller.register(dialled.monitor, zmq.POLLIN)
-    poller.register(dialled.socket, zmq.POLLIN)
-    poller.poll(milliseconds(0.05))

@@ -40,7 +40,18 @@ from otpq.otp import (
 )
 from otpq.queue.afar import unpacked
 from otpq.queue.inbox import Arrived, PolledInbox
-from otpq.queue.messages import Beat, Beaten, OpenPool, PoolAnswer, PoolFacts, PoolOrder, Reload, Scale
+from otpq.queue.messages import (
+    AreYouAlive,
+    Beat,
+    Beaten,
+    IAmAlive,
+    OpenPool,
+    PoolAnswer,
+    PoolFacts,
+    PoolOrder,
+    Reload,
+    Scale,
+)
 from otpq.queue.roster import changed
 from otpq.wire import messages as wire
 from otpq.wire import peers
@@ -136,6 +147,8 @@ class Uplink(GenServer):
                 case Response(caller, value):
                     assert isinstance(caller, Caller)  # noqa: S101 - nothing else is asked on
                     reply(caller, value)  # None where there was no answer, which means: not now
+                case AreYouAlive(asker):
+                    send(asker, IAmAlive())
                 case Down(ref=ref):
                     self._pools.pop(self._refs.pop(ref, ""), None)
                 case _:

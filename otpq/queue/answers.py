@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from otpq.queue.retention import Retention
     from otpq.queue.trouble import Trouble
     from otpq.store.protocol import Counts, Reading, Store
+    from otpq.wire.peers import Member
 
 __all__ = ["ANSWERS", "Answers", "facts", "name_of"]
 
@@ -155,8 +156,7 @@ class Answers:
         elif self.federation().reaches(node):
             send_request(("rpc", node), request, label)
         else:
-            names = ", ".join(member.node for member in self.federation().members() if member.state != "down")
-            raise queries.BadQuery("no_node", f"no node {node!r} is in the cluster; there are: {names}")
+            raise _no_node(self, node)
 
     def returned(self, response: Response) -> None:
         """A management function has returned, or never will."""
@@ -345,18 +345,37 @@ def _reload(on: Answers, session: bytes, query: wire.Query, body: verbs.PoolName
 # --- the node --------------------------------------------------------------------------------------------------------
 
 
-def _health(on: Answers, *_: object) -> object:
-    trouble, problems = on.degraded(), _problems_of(on.workers.rows())
+def _health(on: Answers, _session: bytes, _query: wire.Query, body: verbs.NodeOf | None) -> object:
+    trouble = on.degraded()
+    member = _member(on, on.node if body is None else body.node)
+    problems = _problems_of(row for row in on.workers.rows() if body is None or row["node"] == member.node)
+    if member.state != "up":
+        problems.insert(0, f"node {member.node} is {member.state}")
+    pools = (pool for pool in on.pools if body is None or pool.startswith(f"{member.node}/"))
     return {
         "ok": trouble is None and not problems,
-        "node": on.node,
-        "incarnation": on.incarnation,
+        "node": member.node,
+        "state": member.state,
+        "incarnation": member.incarnation,
+        "leader": on.node,
         "epoch": on.epoch,
         "store": "ok" if trouble is None else trouble.code,
         **({} if trouble is None else {"why": trouble.words}),
-        "pools": sorted(on.pools),
+        "pools": sorted(pools),
         "problems": problems,
     }
+
+
+def _member(on: Answers, name: str) -> Member:
+    for member in on.federation().members():
+        if member.node == name:
+            return member
+    raise _no_node(on, name)
+
+
+def _no_node(on: Answers, name: str) -> queries.BadQuery:
+    names = ", ".join(member.node for member in on.federation().members() if member.state != "down")
+    return queries.BadQuery("no_node", f"no node {name!r} is in the cluster; there are: {names}")
 
 
 def _problems_of(workers: Iterable[Mapping[str, Any]]) -> list[str]:

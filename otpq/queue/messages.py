@@ -13,10 +13,12 @@ if TYPE_CHECKING:
     from otpq.queue.looking import Inquiry
 
 __all__ = [
+    "AreYouAlive",
     "Asked",
     "Beat",
     "Beaten",
     "EndedTasks",
+    "IAmAlive",
     "OpenPool",
     "PoolAnswer",
     "PoolFacts",
@@ -65,6 +67,8 @@ class PoolOrder:
 
     number: int
     order: Scale | Reload
+    asker: Pid | None = None
+    """Who hears the answer; None: the queue server."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,3 +147,15 @@ class RunsEnded(NamedTuple):
     runs: list[RunEnd]
     missed: int
     """How many were not told before this, since the onlooker's mailbox was full."""
+
+
+@dataclass(frozen=True, slots=True)
+class AreYouAlive:
+    """Asks the queue server, or what stands for it, to send `IAmAlive` to `asker`: it does so between two steps."""
+
+    asker: Pid
+
+
+@dataclass(frozen=True, slots=True)
+class IAmAlive:
+    """The answer."""

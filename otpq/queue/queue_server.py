@@ -24,7 +24,7 @@ from otpq.core.records import Needs
 from otpq.core.state import Config
 from otpq.errors import StoreError
 from otpq.faults import hit
-from otpq.otp import Call, Cast, Crash, Down, GenServer, NoReply, Ok, Pid, Response, Stop, cast, monitor, reply
+from otpq.otp import Call, Cast, Crash, Down, GenServer, NoReply, Ok, Pid, Response, Stop, cast, monitor, reply, send
 from otpq.queue import queries
 from otpq.queue.answers import ANSWERS, Answers, facts, name_of
 from otpq.queue.clients import Clients, session_of
@@ -34,7 +34,17 @@ from otpq.queue.happenings import Happenings
 from otpq.queue.inbox import Arrived, PolledInbox
 from otpq.queue.looking import PATIENCE, look
 from otpq.queue.lookups import LOOK, Lookups
-from otpq.queue.messages import Beat, Beaten, EndedTasks, OpenPool, PoolAnswer, PoolFacts, ReaderUp
+from otpq.queue.messages import (
+    AreYouAlive,
+    Beat,
+    Beaten,
+    EndedTasks,
+    IAmAlive,
+    OpenPool,
+    PoolAnswer,
+    PoolFacts,
+    ReaderUp,
+)
 from otpq.queue.onlooker import Onlooker
 from otpq.queue.pace import hold
 from otpq.queue.pools import Pools
@@ -202,6 +212,8 @@ class QueueServer(GenServer):
             case Response() as response:
                 self._answers.returned(response)
                 self._send_outbox()
+            case AreYouAlive(asker):
+                send(asker, IAmAlive())
             case _ if message == LOOK:
                 self._answers.lookups.look()
                 self._send_outbox()

@@ -26,6 +26,7 @@ __all__ = [
     "LogPage",
     "LogsOf",
     "NodeDeath",
+    "NodeOf",
     "PauseOf",
     "PoolName",
     "QueueName",
@@ -223,6 +224,12 @@ class PoolName(msgspec.Struct, frozen=True, array_like=True):
     pool: Name | None = None
 
 
+class NodeOf(msgspec.Struct, frozen=True, array_like=True):
+    """Takes: a node."""
+
+    node: Text
+
+
 class ScalePool(msgspec.Struct, frozen=True, array_like=True):
     """Takes: the pools of that name, and how many workers each is to have."""
 
@@ -308,7 +315,7 @@ VERBS: Final[dict[str, Verb]] = {
     "node_lost": Verb(NodeDeath, str),
     "queue_stats": Verb(None, dict[str, Facts]),
     "worker_stats": Verb(None, Facts),
-    "health": Verb(None, Facts),
+    "health": Verb(NodeOf | None, Facts),
     "stats": Verb(None, Facts),
     "events": Verb(EventsOf, EventPage),
     "limits": Verb(None, list[Facts]),

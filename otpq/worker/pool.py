@@ -24,6 +24,7 @@ from otpq.otp import (
     demonitor,
     monitor,
     reply,
+    send,
     send_after,
     whereis,
 )
@@ -98,6 +99,8 @@ class Pool(GenServer):
         self._board = Blackboard.create(config.blackboard, config.places * config.cells)
         self.own(self._board.close)
         self._manning = Manning(config, self._desk, self._answer)
+        self._askers: dict[int, Pid] = {}
+        """Of orders that are under way, who wants to hear of them instead of the queue server."""
         self._staff = self._manning.staff
         self._handlers: dict[str, bytes] | None = None
         """What the app declares; None until the first child has loaded it."""
@@ -195,7 +198,9 @@ class Pool(GenServer):
 
     def _hear_seldom(self, said: Any) -> None:
         match said:
-            case PoolOrder(number, order):
+            case PoolOrder(number, order, asker):
+                if asker is not None:
+                    self._askers[number] = asker
                 self._manning.take_order(number, order)
             case StaffUp(supervisor):
                 self._manning.supervisor_up(supervisor)
@@ -404,7 +409,12 @@ class Pool(GenServer):
             self._manning.order(slot, order)
 
     def _answer(self, number: int, facts: dict[str, Any]) -> None:
-        self._tell(PoolAnswer(number, self._config.session, {"pool": self._config.name, **facts}))
+        answer = PoolAnswer(number, self._config.session, {"pool": self._config.name, **facts})
+        asker = self._askers.pop(number, None)
+        if asker is None:
+            self._tell(answer)
+        else:
+            send(asker, answer)
 
     # --- the end ----------------------------------------------------------------------------------------------------
 

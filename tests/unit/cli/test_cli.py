@@ -16,8 +16,10 @@ from otpq.cli import queues as queue_commands
 from otpq.cli.exits import exit_code, one_line
 from otpq.cli.program import app
 from otpq.cli.up import is_here
+from otpq.client import address
 from otpq.client.errors import CookieRefused, NodeUnreachable, QueryFailed, TaskFailed, TaskNotFound, WaitTimeout
 from otpq.client.events import Event
+from otpq.client.io import Target
 from otpq.client.questions import Page, Selector
 from otpq.errors import OtpqError, StoreError
 from otpq.store.errors import StoreTaken
@@ -213,8 +215,9 @@ class FakeClient:
             {"node": "a@h", "pool": "cpu", "worker": 1, "state": "offline", "child": None, "error": "no app"},
         ]
 
-    def health(self) -> dict[str, Any]:
-        self._ask("health")
+    def health(self, node: str, *, timeout: float) -> dict[str, Any]:
+        assert 0 <= timeout <= 10
+        self._ask("health", node)
         return self.facts
 
 
@@ -492,8 +495,10 @@ def test_what_a_pool_does_not_do_is_one_line(client: FakeClient) -> None:
     assert (said.exit_code, said.stderr) == (1, "otpq: there is no pool 'x'; there are: cpu\n")
 
 
-def test_health_fails_if_the_node_is_not_well(client: FakeClient) -> None:
+def test_health_fails_if_the_node_is_not_well(client: FakeClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(address, "target", lambda *_: Target("", "a@h", Cookie.new(), ""))
     assert otpq("health").stdout == "ok: true\nnode: a@h\n"
+    assert client.asked == [("health", "a@h")]
     client.facts["problems"] = ["worker default/0: no", "worker default/1: no"]
     assert otpq("health").stdout.endswith("problems: worker default/0: no\nproblems: worker default/1: no\n")
     client.facts = {"ok": False}
