@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
+import sys
 import warnings
 import weakref
 from collections import deque
@@ -510,13 +510,18 @@ class Client:
         return question.answer(self.wait_answer(self._session.ask(question), f"{question.verb!r}", timeout))
 
     def _warn_in_loop(self) -> None:
-        if not self._has_warned and asyncio._get_running_loop() is not None:  # noqa: SLF001 - it does not raise, so 40 ns
+        if not self._has_warned and _is_in_loop():
             self._has_warned = True
             warnings.warn(
                 "a blocking call of otpq in a running event loop stops everything else in it; "
                 "use `async with otpq.connect_async(...)`",
                 stacklevel=3,
             )
+
+
+def _is_in_loop() -> bool:
+    asyncio = sys.modules.get("asyncio")  # to import it takes 40 ms, and who has a loop has imported it
+    return asyncio is not None and asyncio._get_running_loop() is not None  # noqa: SLF001 - it does not raise, so 40 ns
 
 
 def _with_handles(

@@ -268,9 +268,7 @@ def _count(on: Answers, session: bytes, query: wire.Query, body: verbs.CountTask
 def _purge(on: Answers, session: bytes, query: wire.Query, body: verbs.PurgeQueue) -> None:
     known = {*on.counts(), *(of["queue"] for of in on.core().queues())}  # those too that are empty, and served
     if body.queue not in known:
-        raise queries.BadQuery(
-            "no_queue", f"there is no queue {body.queue!r}{did_you_mean(body.queue, known)}", "queue"
-        )
+        raise queries.BadQuery("no_queue", f"there is no queue {body.queue!r}{did_you_mean(body.queue, known)}")
     _bulk(on, session, query, body)
 
 
@@ -333,7 +331,21 @@ def facts(on: Answers, *_: object) -> dict[str, Any]:
         "open_leases": core.open_leases,
         "tree": None if node is None else tree(node).plain(),
         **{name: getattr(core.stats, name) for name in core.stats.__struct_fields__},
+        "submitted": core.next_seq - 1,
+        **_ended(core.moves),
     }
+
+
+def _ended(moves: Mapping[tuple[str, str], int]) -> dict[str, int]:
+    """Runs since the core was made, by what they came to, and what was cancelled or expired before one."""
+    targets = {
+        "succeeded": "succeeded",
+        "failed": "failed",
+        "retried": "retrying",
+        "cancelled": "cancelled",
+        "expired": "expired",
+    }
+    return {name: sum(count for (_, to), count in moves.items() if to == target) for name, target in targets.items()}
 
 
 def _queues(on: Answers, *_: object) -> object:

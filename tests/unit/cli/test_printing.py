@@ -1,5 +1,7 @@
 from datetime import UTC, datetime
 
+import pytest
+
 from otpq.cli.printing import table, task_lines, with_why
 from otpq.demo.picture import tree_lines
 from otpq.task import Task, TaskState
@@ -31,3 +33,32 @@ def test_a_task_is_shown_with_the_reason_why_it_is_not_at_work() -> None:
     assert "why" not in task_lines(task)
     assert with_why(task, why)["why"] == why
     assert with_why(task, None)["why"] is None
+
+
+HEAD = ("ID", "QUEUE", "NAME")
+ROWS = [("0123456789", "a-queue-with-a-long-name", "email.send"), ("x", "q", "scan")]
+
+
+@pytest.mark.parametrize("width", range(1, 60))
+def test_a_table_is_never_wider_than_the_terminal(width: int) -> None:
+    lines = table(HEAD, ROWS, width=width, least=("QUEUE", "NAME")).splitlines()
+    assert len(lines) == 3
+    assert max(map(len, lines)) <= width
+
+
+def test_the_least_useful_column_is_cut_and_then_left_out() -> None:
+    def at(width: int) -> str:
+        return table(HEAD, ROWS, width=width, least=("QUEUE", "NAME")).splitlines()[1]
+
+    assert at(48) == "0123456789  a-queue-with-a-long-name  email.send"
+    assert at(40) == "0123456789  a-queue-with-a-…  email.send"
+    assert at(32) == "0123456789  a-queue…  email.send"
+    assert at(30) == "0123456789  a-queue…  email.s…"
+    assert at(29) == "0123456789  email.send"
+    assert at(12) == "0123456789"
+    assert at(5) == "0123…"
+    assert table(HEAD, ROWS) == table(HEAD, ROWS, width=48)
+
+
+def test_a_row_stays_one_line_whatever_a_name_is_made_of() -> None:
+    assert table(("A", "B"), [("two\nlines", "\x1b[31mred")]).splitlines()[1] == "two lines   [31mred"
