@@ -13,7 +13,7 @@ from otpq.cli.exits import FAILURE
 from otpq.errors import UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
 
     from otpq.client.client import Client
     from otpq.client.questions import Selector
@@ -42,17 +42,29 @@ def to_many(client: Client, verb: str, chosen: Selector, sure: Sure, do: Callabl
 
     Raises:
         UsageError: Nobody is there to be asked.
+        TaskNotFound: One that was named is not there; then nothing is done.
         typer.Exit: The answer was no.
     """
     total = None
-    if chosen.ids is None and not sure.yes:
+    if chosen.ids is not None:
+        _check_that_all_exist(client, chosen.ids)
+    elif not sure.yes or _is_watched():  # for the question, and for the bar
         total = client.count(chosen, to=verb)
-        if total:
+        if total and not sure.yes:
             _ask(f"{verb} {total:,} {'task' if total == 1 else 'tasks'}")
-    if _is_watched() and total is None and chosen.ids is None:
-        total = client.count(chosen, to=verb)  # for the bar
     with _bar(verb, total) as on_progress:
         return do(on_progress=on_progress)
+
+
+def _check_that_all_exist(client: Client, ids: Sequence[str]) -> None:
+    from otpq.client.errors import TaskNotFound
+    from otpq.client.ids import id_bytes
+    from otpq.client.questions import Selector
+
+    found = {task.id for task in client.tasks(Selector(ids=ids), limit=len(ids))}
+    for id in ids:
+        if id_bytes(id).hex() not in found:
+            raise TaskNotFound(id)
 
 
 def _ask(what: str) -> None:

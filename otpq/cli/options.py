@@ -54,7 +54,9 @@ AsJson: TypeAlias = Annotated[bool, typer.Option("--json", help="Print JSON, for
 Option: TypeAlias = Annotated[
     list[str] | None, typer.Option("--option", "-o", metavar="K=V", help="Such as priority=high or delay=60.")
 ]
-Timeout: TypeAlias = Annotated[float | None, typer.Option("--timeout", help="Seconds to wait at most.")]
+Timeout: TypeAlias = Annotated[
+    float | None, typer.Option("--timeout", metavar="SECONDS", help="How long to wait at most.")
+]
 Ids: TypeAlias = Annotated[
     list[str] | None, typer.Argument(metavar="[ID]...", help="Only these tasks.", autocompletion=completion.ids)
 ]
@@ -82,21 +84,24 @@ class Which:
     """Which tasks a command is about: those for which all that is given holds."""
 
     state: Annotated[
-        str | None, typer.Option("--state", help="Only those in this state.", autocompletion=completion.states)
+        str | None,
+        typer.Option("--state", metavar="STATE", help="Only those in this state.", autocompletion=completion.states),
     ] = None
     name: Annotated[
         str | None,
         typer.Option(
             "--name",
+            metavar="NAME",
             envvar="OTPQ_HANDLER",  # OTPQ_NAME is what `otpq node` is to be called
             help="Only those of this handler; 'email.*' is a pattern, and [*] the character itself.",
             autocompletion=completion.handlers,
         ),
     ] = None
     queue: Annotated[
-        str | None, typer.Option("--queue", help="Only those of this queue.", autocompletion=completion.queues)
+        str | None,
+        typer.Option("--queue", metavar="QUEUE", help="Only those of this queue.", autocompletion=completion.queues),
     ] = None
-    tag: Annotated[str | None, typer.Option("--tag", help="Only those with this tag.")] = None
+    tag: Annotated[str | None, typer.Option("--tag", metavar="TAG", help="Only those with this tag.")] = None
     before: Annotated[
         str | None,
         typer.Option(

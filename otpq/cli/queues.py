@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -11,6 +11,10 @@ from otpq.cli import completion
 from otpq.cli.bulks import Sure, to_many
 from otpq.cli.options import Asking
 from otpq.cli.printing import handlers_table, put, put_count, put_json, queues_table
+from otpq.errors import did_you_mean
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
 
 __all__ = ["handlers", "pause", "purge", "queues", "resume"]
 
@@ -46,6 +50,8 @@ def pause(
 ) -> None:
     """Hold back what waits in a queue or for a handler; what runs goes on."""
     with to.client() as client:
+        _warn_of_slips("queue", queue, client.queues())
+        _warn_of_slips("handler", handler, client.handlers())
         client.pause(queue, handler=handler, why=why)
     _done("paused", queue, handler, as_json=to.as_json)
 
@@ -69,6 +75,14 @@ def purge(
     with to.client() as client:
         done = to_many(client, "purge", Selector(queue=queue), sure, partial(client.purge, queue))
         put_count("purged", done, as_json=to.as_json)
+
+
+def _warn_of_slips(what: str, name: str | None, known: Iterable[Mapping[str, Any]]) -> None:
+    """What nobody knows yet may be paused, before its first task; but it may also be another's name with a slip in it."""
+    names = {each[what] for each in known}
+    near = "" if name is None or name in names else did_you_mean(name, names)
+    if near:
+        typer.echo(f"otpq: no {what} {name!r} is known{near} It is paused all the same", err=True)
 
 
 def _done(what: str, queue: str | None, handler: str | None, *, as_json: bool) -> None:

@@ -130,7 +130,7 @@ def _submit(call: Call, how: Submitting, to: Asking, *, strict: bool = False) ->
 def list_(
     *,
     which: Which,
-    limit: Annotated[int, typer.Option(help="How many at most, up to 1000.")] = 20,
+    limit: Annotated[int, typer.Option(metavar="N", help="How many at most, up to 1000.")] = 20,
     after: Annotated[str | None, typer.Option(metavar="CURSOR", help="Go on where a page ended; it says so.")] = None,
     every: Annotated[
         bool, typer.Option("--all", envvar="OTPQ_ALL_PAGES", help="All of them, without a limit.")
@@ -162,7 +162,9 @@ def show(id: TaskId, *, to: Asking) -> None:
 
 def counts(
     *,
-    queue: Annotated[str | None, typer.Option(help="Only this queue.", autocompletion=completion.queues)] = None,
+    queue: Annotated[
+        str | None, typer.Option(metavar="QUEUE", help="Only this queue.", autocompletion=completion.queues)
+    ] = None,
     to: Asking,
 ) -> None:
     """Count the tasks by queue and state."""
@@ -193,7 +195,7 @@ def logs(
 def cancel(
     ids: Ids = None,
     *,
-    grace: Annotated[float, typer.Option(help="Seconds that it has to end by itself, if it runs.")] = 5.0,
+    grace: Annotated[float, typer.Option(metavar="SECONDS", help="What it has to end by itself, if it runs.")] = 5.0,
     which: Which,
     every: Every = False,
     sure: Sure,

@@ -155,7 +155,7 @@ def _worker(of: Mapping[str, Any]) -> tuple[object, ...]:
 def top(
     *,
     once: Annotated[bool, typer.Option("--once", help="One frame, after one interval.")] = False,
-    interval: Annotated[float, typer.Option(min=0.1, help="Seconds between two looks.")] = 1.0,
+    interval: Annotated[float, typer.Option(min=0.1, metavar="SECONDS", help="Between two looks.")] = 1.0,
     to: Asking,
 ) -> None:
     """Watch a cluster live: rates, queues, nodes, workers, the tasks that run for longest. `q` or Ctrl-C ends it."""
@@ -181,7 +181,7 @@ def _show(before: Look, now: Look, *, once: bool, as_json: bool) -> None:
     else:
         width, height = get_terminal_size()
         lines = frame(before, now, width, height - 1)
-        sys.stdout.write(_HOME + "".join(f"{line}{_TO_THE_END_OF_LINE}\r\n" for line in lines) + _TO_THE_END)
+        sys.stdout.write(_HOME + "".join(f"{line}{_TO_THE_END_OF_LINE}\n" for line in lines) + _TO_THE_END)
         sys.stdout.flush()
 
 

@@ -121,8 +121,8 @@ class Part(NamedTuple):
     """Where to go on; None: that was all."""
 
 
-ROUNDS: Final = 10
-"""Rounds of a thousand tasks that are asked for at a time: a second or two, well below what an answer is waited for."""
+ROUNDS: Final = 2
+"""Rounds of a thousand tasks that are asked for at a time: far below what an answer is waited for, on a busy machine too."""
 
 
 class LogPage(list[LogLine]):

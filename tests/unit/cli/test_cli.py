@@ -8,6 +8,7 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Self
 
 import pytest
+from msgspec import structs
 from typer.testing import CliRunner
 
 from otpq.cli import bulks, options
@@ -75,6 +76,7 @@ class FakeClient:
         self.nexts: list[str | None] = []
         self.result: object = {"sent": 1}
         self.selected = 3
+        self.missing: set[str] = set()
         self.error: Exception | None = None
         self.facts: dict[str, Any] = {"ok": True, "node": "a@h"}
 
@@ -95,7 +97,9 @@ class FakeClient:
             warnings.warn("no handler 'misspelt' is known", UserWarning, stacklevel=1)
         return FakeHandle(self.result)
 
-    def tasks(self, selector: Selector, *, limit: int, after: str | None) -> Page:
+    def tasks(self, selector: Selector, *, limit: int, after: str | None = None) -> Page:
+        if selector.ids is not None:
+            return Page([structs.replace(TASK, id=id) for id in selector.ids if id not in self.missing], None)
         self._ask("tasks", selector, limit, after)
         return Page([TASK], self.nexts.pop(0) if self.nexts else None)
 
@@ -362,6 +366,24 @@ def test_nobody_is_asked_about_nothing_and_about_what_is_named(client: FakeClien
     client.asked.clear()
     assert otpq("delete", ID).exit_code == 0
     assert client.asked == [("delete", Selector(ids=[ID]))]
+
+
+@pytest.mark.parametrize("command", ["retry", "delete"])
+def test_if_one_that_is_named_is_not_there_nothing_is_done(client: FakeClient, command: str) -> None:
+    client.missing = {"1" * 32}
+    said = otpq(command, ID, "1" * 32)
+    assert (said.exit_code, said.stderr, client.asked) == (6, f"otpq: there is no task '{'1' * 32}'\n", [])
+
+
+def test_a_slip_in_the_name_of_what_is_paused_is_pointed_out(client: FakeClient) -> None:
+    said = otpq("pause", "mial", "--handler", "mail.sned")
+    assert (said.exit_code, said.stdout) == (0, "paused\n")
+    assert said.stderr == (
+        "otpq: no queue 'mial' is known; did you mean 'mail'? It is paused all the same\n"
+        "otpq: no handler 'mail.sned' is known; did you mean 'mail.send'? It is paused all the same\n"
+    )
+    assert otpq("pause", "mail").stderr == otpq("pause", "reports").stderr == ""
+    assert client.asked[0] == ("pause", "mial", "mail.sned", "")
 
 
 @pytest.mark.parametrize(

@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Any
+from pathlib import Path
+from typing import Annotated, Any
 
 import pytest
 import typer
-from typer.main import get_command
 
 from otpq.cli.command import flat, made, options_of, variable
+from otpq.cli.manual import commands, manual
 from otpq.cli.node import _parser
-from otpq.cli.program import app
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
 
 
 @dataclass(frozen=True)
@@ -39,16 +36,6 @@ def run(*words: str, **environment: str) -> Any:
             patch.setenv(name, value)
         made("example", example).main(list(words), prog_name="example", standalone_mode=False)
     return SEEN[0]
-
-
-def commands(group: Any = None, path: str = "otpq") -> Iterator[tuple[str, Any]]:
-    """All of them, each as it is when it is run."""
-    group = get_command(app) if group is None else group
-    for name, command in group.commands.items():
-        if hasattr(command, "commands"):
-            yield from commands(command, f"{path} {name}")
-        else:
-            yield f"{path} {name}", command.make()
 
 
 def test_a_bundle_stands_for_its_options() -> None:
@@ -107,3 +94,8 @@ def test_an_option_that_means_something_else_has_another_variable() -> None:
         "otpq delete": "OTPQ_ALL",
         "otpq demo": "OTPQ_ALL_FILES",
     }
+
+
+def test_the_manual_is_made_of_the_commands() -> None:
+    page = Path(__file__).parents[3] / "docs" / "cli.md"
+    assert page.read_text(encoding="utf-8") == manual(), "python -m otpq.cli.manual > docs/cli.md"
