@@ -2,7 +2,17 @@ from datetime import UTC, datetime
 
 import pytest
 
-from otpq.cli.printing import table, task_lines, with_why
+from otpq.cli.printing import (
+    counts_table,
+    handlers_table,
+    nodes_table,
+    queues_table,
+    table,
+    task_lines,
+    tasks_table,
+    with_why,
+    workers_table,
+)
 from otpq.demo.picture import tree_lines
 from otpq.task import Task, TaskState
 
@@ -62,3 +72,33 @@ def test_the_least_useful_column_is_cut_and_then_left_out() -> None:
 
 def test_a_row_stays_one_line_whatever_a_name_is_made_of() -> None:
     assert table(("A", "B"), [("two\nlines", "\x1b[31mred")]).splitlines()[1] == "two lines   [31mred"
+
+
+LONG = "a-name-that-is-much-longer-than-it-needs-to-be"
+
+
+@pytest.mark.parametrize("width", [40, 60, 80])
+def test_every_table_fits_a_narrow_terminal_with_long_names(monkeypatch: pytest.MonkeyPatch, width: int) -> None:
+    monkeypatch.setenv("COLUMNS", str(width))
+    now = datetime(2026, 1, 1, tzinfo=UTC)
+    states = {str(state): 1_234_567 for state in TaskState}
+    task = Task(id="1" * 32, name=LONG, queue=LONG, state=TaskState.QUEUED, created_at=now, due_at=now, updated_at=now)
+    handler = {"handler": LONG, "runs": 9, "mean": 1.0, "limit": 3, "used": 1, "paused": True, "why": LONG}
+    worker = {"node": LONG, "pool": LONG, "worker": 1, "state": "active", "task": LONG, "seconds": 3.0}
+    node = {"node": LONG, "state": "up", "leads": True, "since": 0.0, "incarnation": LONG, "address": LONG}
+    for shown in (
+        tasks_table([task]),
+        counts_table({LONG: states}),
+        queues_table([{"queue": LONG, **states, "paused": True, "why": LONG}]),
+        handlers_table([handler]),
+        workers_table([worker]),
+        nodes_table([node]),
+    ):
+        assert len(shown.splitlines()) == 2
+        assert max(map(len, shown.splitlines())) <= width
+    assert "1" * 32 in tasks_table([task])
+
+
+def test_where_nothing_has_a_width_nothing_is_cut(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("COLUMNS", raising=False)
+    assert LONG in counts_table({LONG: dict.fromkeys(map(str, TaskState), 0)})
