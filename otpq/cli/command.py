@@ -51,11 +51,11 @@ def flat(function: Callable[..., None]) -> Callable[..., None]:
 
     def called(**given: Any) -> None:
         del given["debug"]
-        made = {
+        bundled = {
             name: bundle(**{each.name: given.pop(each.name) for each in fields(bundle)})
             for name, bundle in bundles.items()
         }
-        function(**given, **made)
+        function(**given, **bundled)
 
     called.__doc__ = function.__doc__
     called.__annotations__ = {name: each.annotation for name, each in flattened.items()}

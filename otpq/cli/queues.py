@@ -14,7 +14,7 @@ from otpq.cli.printing import handlers_table, put, put_count, put_json, queues_t
 from otpq.errors import did_you_mean
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Callable
 
 __all__ = ["handlers", "pause", "purge", "queues", "resume"]
 
@@ -50,8 +50,8 @@ def pause(
 ) -> None:
     """Hold back what waits in a queue or for a handler; what runs goes on."""
     with to.client() as client:
-        _warn_of_slips("queue", queue, client.queues())
-        _warn_of_slips("handler", handler, client.handlers())
+        _warn_of_slips("queue", queue, client.queues)
+        _warn_of_slips("handler", handler, client.handlers)
         client.pause(queue, handler=handler, why=why)
     _done("paused", queue, handler, as_json=to.as_json)
 
@@ -77,10 +77,12 @@ def purge(
         put_count("purged", done, as_json=to.as_json)
 
 
-def _warn_of_slips(what: str, name: str | None, known: Iterable[Mapping[str, Any]]) -> None:
+def _warn_of_slips(what: str, name: str | None, known: Callable[[], list[dict[str, Any]]]) -> None:
     """What nobody knows yet may be paused, before its first task; but it may also be another's name with a slip in it."""
-    names = {each[what] for each in known}
-    near = "" if name is None or name in names else did_you_mean(name, names)
+    if name is None:
+        return
+    names = {each[what] for each in known()}
+    near = "" if name in names else did_you_mean(name, names)
     if near:
         typer.echo(f"otpq: no {what} {name!r} is known{near} It is paused all the same", err=True)
 
