@@ -15,17 +15,18 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+from otpq.cli.exits import DEBUG
 from otpq.errors import UnknownOption, UsageError
 from otpq.reference import check_module
 from otpq.task import Options
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from otpq.node.cluster_file import ClusterFile
     from otpq.node.pools import PoolSettings
 
-__all__ = ["run"]
+__all__ = ["arguments", "run"]
 
 
 def run(words: Sequence[str]) -> int:
@@ -38,6 +39,8 @@ def run(words: Sequence[str]) -> int:
     if sys.platform == "win32":
         raise UsageError("a node does not run on Windows; client, CLI and shell do, and reach nodes elsewhere")
     given = {**_environment(os.environ), **_given(words)}
+    if "debug" in given:
+        os.environ[DEBUG] = "1"
     file = _file(given.get("config"))
     from otpq import logs
     from otpq.cli.console import write_lines
@@ -102,9 +105,18 @@ def _parser() -> argparse.ArgumentParser:
         help="How long ended tasks are kept, as in succeeded=1d,failed=30d,mail.send:failed=forever; units s, m, h, d, w.",
     )
     add("--quiet", "-q", action="store_true", help="On a terminal: no lines about tasks.")
-    add("--cookie-file", metavar="FILE", type=Path, help="Else OTPQ_COOKIE_FILE, else ~/.otpq/cookie.")
+    add("--cookie-file", metavar="FILE", type=Path, help="Else ~/.otpq/cookie.")
+    add("--debug", action="store_true", help="Show where an error was raised.")
     add("--path", type=Path, action="append", help=argparse.SUPPRESS)  # what `otpq.start` says
     return parser
+
+
+def arguments() -> Iterator[tuple[list[str], str, str, str]]:
+    """Of each option its words, its variable, what stands for its value, and what it means."""
+    for action in _parser()._actions:  # noqa: SLF001 - argparse tells in no other way
+        if action.dest in _VARIABLES and action.help is not argparse.SUPPRESS:
+            words = sorted(action.option_strings, key=len, reverse=True)
+            yield words, f"OTPQ_{action.dest.upper()}", str(action.metavar or ""), str(action.help)
 
 
 def _given(words: Sequence[str]) -> dict[str, Any]:
@@ -159,6 +171,7 @@ _VARIABLES: Final[dict[str, tuple[str | None, Callable[[str], Any]]]] = {
     "retention": (None, str),
     "quiet": (None, _is_yes),
     "cookie_file": (None, Path),
+    "debug": (None, _is_yes),
 }
 """By option: what stands between several values, if there may be several, and how one is read."""
 _RIGHT: Final[dict[Any, str]] = {float: "seconds, as a number", _is_yes: "0 or 1"}

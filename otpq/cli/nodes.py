@@ -1,4 +1,4 @@
-"""The commands about nodes, pools, stores and cookies."""
+"""The commands about nodes, pools and cookies."""
 
 from __future__ import annotations
 
@@ -7,8 +7,9 @@ from typing import Annotated
 
 import typer
 
-from otpq.cli.exits import FAILURE, STORE
-from otpq.cli.options import AsJson, CookieFile, NodeOption, Timeout, open_client
+from otpq.cli import completion
+from otpq.cli.exits import FAILURE
+from otpq.cli.options import AsJson, Asking, CookieFile, Timeout, open_client
 from otpq.cli.printing import (
     answers_lines,
     event_line,
@@ -19,11 +20,8 @@ from otpq.cli.printing import (
     stacks_text,
     workers_table,
 )
-from otpq.errors import UsageError
 
 __all__ = [
-    "backup",
-    "check",
     "check_config",
     "demo",
     "drain",
@@ -87,9 +85,7 @@ def health(
         ),
     ] = False,
     timeout: Annotated[float, typer.Option("--timeout", metavar="SECONDS", help="What it has to answer in.")] = 10.0,
-    as_json: AsJson = False,
-    node: NodeOption = None,
-    cookie_file: CookieFile = None,
+    to: Asking,
 ) -> None:
     """Say whether a node serves, and what is wrong if it does not, or does not answer (then the exit code is 1)."""
     from time import monotonic
@@ -97,82 +93,52 @@ def health(
     from otpq.client.address import target
 
     until = monotonic() + timeout
-    to = target(node, cookie_file)
+    place = target(to.node, to.cookie_file)
     if alive:
         from otpq.client.greeting import greet
 
-        facts = {"alive": True, "node": to.node, "leader": greet(to, timeout) or None}
+        facts = {"alive": True, "node": place.node, "leader": greet(place, timeout) or None}
     else:
-        with open_client(node, cookie_file, timeout) as client:
-            facts = client.health(to.node, timeout=max(0.0, until - monotonic()))
-    put_json(facts) if as_json else put(facts_lines(facts))
+        with open_client(to.node, to.cookie_file, timeout) as client:
+            facts = client.health(place.node, timeout=max(0.0, until - monotonic()))
+    to.put(facts, facts_lines)
     if facts.get("ok") is False:
         raise typer.Exit(FAILURE)
 
 
-def nodes(*, as_json: AsJson = False, node: NodeOption = None, cookie_file: CookieFile = None) -> None:
+def nodes(*, to: Asking) -> None:
     """Say which nodes are in the cluster: up, suspected or down, and which one leads."""
-    with open_client(node, cookie_file) as client:
+    with to.client() as client:
         found = client.nodes()
-    put_json(found) if as_json else put(nodes_table(found))
+    to.put(found, nodes_table)
 
 
-def workers(*, as_json: AsJson = False, node: NodeOption = None, cookie_file: CookieFile = None) -> None:
+def workers(*, to: Asking) -> None:
     """Say what each worker does."""
-    with open_client(node, cookie_file) as client:
+    with to.client() as client:
         found = client.workers()
-    put_json(found) if as_json else put(workers_table(found))
+    to.put(found, workers_table)
 
 
 def events(
     *,
     follow: Annotated[bool, typer.Option("--follow", "-f", help="Wait for more, until Ctrl-C.")] = False,
     after: Annotated[str | None, typer.Option(metavar="CURSOR", help="Go on behind this one; --json tells it.")] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON, one object a line, for programs.")] = False,
-    node: NodeOption = None,
-    cookie_file: CookieFile = None,
+    to: Asking,
 ) -> None:
     """Print what happens in the cluster: to nodes, queues, pools, the store, and while you look to tasks."""
-    with open_client(node, cookie_file) as client:
+    with to.client() as client:
         for event in client.events(after, follow):
-            put_json(event) if as_json else put(event_line(event))
+            to.put(event, event_line)
 
 
-def scale(
-    pool: Annotated[str, typer.Argument(metavar="POOL", help="The pool; of a plain node, 'default'.")],
-    n: Annotated[int, typer.Argument(metavar="N", help="How many workers it is to have.")],
-    *,
-    as_json: AsJson = False,
-    node: NodeOption = None,
-    cookie_file: CookieFile = None,
-) -> None:
-    """Have a pool run so many workers from now on."""
-    with open_client(node, cookie_file) as client:
-        answers = client.scale(pool, n)
-    put_json(answers) if as_json else put(answers_lines(answers))
-
-
-def reload(
-    pool: Annotated[str | None, typer.Argument(metavar="[POOL]", help="The pool; else all.")] = None,
-    *,
-    timeout: Timeout = None,
-    as_json: AsJson = False,
-    node: NodeOption = None,
-    cookie_file: CookieFile = None,
-) -> None:
-    """Give a pool new children, which load the app anew; tasks end first, or hand over at a checkpoint."""
-    with open_client(node, cookie_file) as client:
-        answers = client.reload(pool, timeout=timeout)
-    put_json(answers) if as_json else put(answers_lines(answers))
-
-
-def tree(*, as_json: AsJson = False, node: NodeOption = None, cookie_file: CookieFile = None) -> None:
+def tree(*, to: Asking) -> None:
     """Draw the supervision tree of the node: its processes, their restarts, what waits for them, what they are busy with."""
     from otpq.demo.picture import tree_lines
 
-    with open_client(node, cookie_file) as client:
-        found = client.tree(node)
-    put_json(found) if as_json else put("\n".join(tree_lines(found)))
+    with to.client() as client:
+        found = client.tree(to.node)
+    to.put(found, lambda top: "\n".join(tree_lines(top)))
 
 
 def stacks(
@@ -180,76 +146,63 @@ def stacks(
         str | None, typer.Argument(metavar="[WORKER]", help="Such as default/0, or a task's id; else the node itself.")
     ] = None,
     *,
-    as_json: AsJson = False,
-    node: NodeOption = None,
-    cookie_file: CookieFile = None,
+    to: Asking,
 ) -> None:
     """Say what a worker's child runs now, or the node, as Python stacks; also of one that is stuck."""
-    with open_client(node, cookie_file) as client:
-        found = client.stacks(worker, node)
-    put_json(found) if as_json else put(stacks_text(found))
+    with to.client() as client:
+        found = client.stacks(worker, to.node)
+    to.put(found, stacks_text)
 
 
 def drain(
-    name: Annotated[str, typer.Argument(metavar="NODE", help="The node that is to end.")],
+    name: Annotated[
+        str, typer.Argument(metavar="NODE", help="The node that is to end.", autocompletion=completion.nodes)
+    ],
     *,
     wait: Annotated[bool, typer.Option("--wait", help="Return when it is down.")] = False,
     timeout: Timeout = None,
-    as_json: AsJson = False,
-    node: NodeOption = None,
-    cookie_file: CookieFile = None,
+    to: Asking,
 ) -> None:
     """Have a node end what it runs within its grace, hand back the rest, and stop, as TERM does."""
-    with open_client(node, cookie_file) as client:
+    with to.client() as client:
         drained = client.drain(name, wait=wait, timeout=timeout)
-    put_json(drained) if as_json else put(facts_lines(drained))
+    to.put(drained, facts_lines)
 
 
-def check(
-    store: Annotated[str, typer.Argument(help="A store URL, or the path of its file.")], *, as_json: AsJson = False
-) -> None:
-    """Verify a store's invariants, without a node; exit code 3 if something is wrong."""
-    from otpq.store.check import check as problems_of
-
-    path = _path_of(store)
-    problems = [str(problem) for problem in problems_of(path)]
-    if as_json:
-        put_json({"store": str(path), "problems": problems})
-    else:
-        put("\n".join(problems) or f"{path}: all is well")
-    if problems:
-        raise typer.Exit(STORE)
-
-
-def backup(
-    store: Annotated[str, typer.Argument(help="A store URL, or the path of its file.")],
-    file: Annotated[Path, typer.Argument(metavar="FILE", help="The copy; there may be no such file yet.")],
+def scale(
+    pool: Annotated[
+        str,
+        typer.Argument(metavar="POOL", help="The pool; of a plain node, 'default'.", autocompletion=completion.pools),
+    ],
+    n: Annotated[int, typer.Argument(metavar="N", help="How many workers it is to have.")],
     *,
-    as_json: AsJson = False,
+    to: Asking,
 ) -> None:
-    """Copy a store as it is at one moment, also while its node works, and check the copy."""
-    from otpq.store.backup import back_up
-
-    tasks = back_up(_path_of(store), file.absolute())
-    if as_json:
-        put_json({"file": str(file.absolute()), "tasks": tasks})
-    else:
-        put(f"{file}: {tasks} tasks, all is well")
+    """Have a pool run so many workers from now on."""
+    with to.client() as client:
+        answers = client.scale(pool, n)
+    to.put(answers, answers_lines)
 
 
-def _path_of(store: str) -> Path:
-    from otpq.store.url import parse_url
-
-    path = parse_url(store)
-    if path is None:
-        raise UsageError("memory: is gone when its node is; only a store in a file can be checked, or copied")
-    return path
+def reload(
+    pool: Annotated[
+        str | None, typer.Argument(metavar="[POOL]", help="The pool; else all.", autocompletion=completion.pools)
+    ] = None,
+    *,
+    timeout: Timeout = None,
+    to: Asking,
+) -> None:
+    """Give a pool new children, which load the app anew; tasks end first, or hand over at a checkpoint."""
+    with to.client() as client:
+        answers = client.reload(pool, timeout=timeout)
+    to.put(answers, answers_lines)
 
 
 def demo(
     *,
     every_file: Annotated[
-        bool, typer.Option("--all", help="Every file, its tests too: about 1,800, half a minute.")
+        bool,
+        typer.Option("--all", envvar="OTPQ_ALL_FILES", help="Every file, its tests too: about 1,800, half a minute."),
     ] = False,
 ) -> None:
     """Read Python's own library with two workers, and kill a worker and the node on the way."""

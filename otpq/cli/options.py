@@ -3,84 +3,132 @@
 from __future__ import annotations
 
 import json
-from datetime import datetime
+import re
+from dataclasses import dataclass
+from datetime import datetime, timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
+from typing import TYPE_CHECKING, Annotated, Any, Final, TypeAlias, TypeVar
 
 import typer
 
-from otpq.errors import UsageError
+from otpq.cli import completion
+from otpq.cli.printing import put, put_json
+from otpq.errors import BadOption, UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
     from otpq.client.client import Client
     from otpq.client.questions import Selector
 
+T = TypeVar("T")
+
 __all__ = [
     "AsJson",
-    "Before",
+    "Asking",
     "CookieFile",
-    "Every",
-    "Handler",
     "Ids",
     "NodeOption",
     "Option",
-    "Queue",
-    "State",
-    "Tag",
     "Timeout",
+    "Which",
+    "meant",
+    "moment",
     "open_client",
     "pair",
     "pairs",
-    "selected",
-    "selector",
     "texts",
     "value",
 ]
 
 NodeOption: TypeAlias = Annotated[
     str | None,
-    typer.Option("--node", metavar="NAME", help="Whom to ask; else OTPQ_NODE, else the only node of yours here."),
+    typer.Option(
+        "--node", metavar="NAME", help="Whom to ask; else the only node of yours here.", autocompletion=completion.nodes
+    ),
 ]
 CookieFile: TypeAlias = Annotated[
-    Path | None,
-    typer.Option("--cookie-file", envvar="OTPQ_COOKIE_FILE", metavar="FILE", help="Else ~/.otpq/cookie."),
+    Path | None, typer.Option("--cookie-file", metavar="FILE", help="Else ~/.otpq/cookie.")
 ]
 AsJson: TypeAlias = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
 Option: TypeAlias = Annotated[
     list[str] | None, typer.Option("--option", "-o", metavar="K=V", help="Such as priority=high or delay=60.")
 ]
-Timeout: TypeAlias = Annotated[float | None, typer.Option("--timeout", help="Seconds to wait at most.")]
-
-Ids: TypeAlias = Annotated[list[str] | None, typer.Argument(metavar="[ID]...", help="Only these tasks.")]
-State: TypeAlias = Annotated[str | None, typer.Option("--state", help="Only those in this state.")]
-Handler: TypeAlias = Annotated[str | None, typer.Option("--name", help="Only those of this handler.")]
-Queue: TypeAlias = Annotated[str | None, typer.Option("--queue", help="Only those of this queue.")]
-Tag: TypeAlias = Annotated[str | None, typer.Option("--tag", help="Only those with this tag.")]
-Before: TypeAlias = Annotated[
-    datetime | None, typer.Option("--before", help="Only those made before this time, of this machine's clock.")
+Timeout: TypeAlias = Annotated[
+    float | None, typer.Option("--timeout", metavar="SECONDS", help="How long to wait at most.")
 ]
-Every: TypeAlias = Annotated[bool, typer.Option("--all", help="All there are.")]
+Ids: TypeAlias = Annotated[
+    list[str] | None, typer.Argument(metavar="[ID]...", help="Only these tasks.", autocompletion=completion.ids)
+]
 
 
-def selector(
-    ids: Sequence[str] | None = None,
-    *,
-    state: str | None = None,
-    name: str | None = None,
-    queue: str | None = None,
-    tag: str | None = None,
-    before: datetime | None = None,
-) -> Selector:
-    """The selector that the words of a command line mean."""
-    from otpq.client.questions import Selector
+@dataclass(frozen=True, slots=True)
+class Asking:
+    """Whom a command asks, and how it prints what it hears."""
 
-    aware = None if before is None else before.astimezone()
-    return Selector(state=state, name=name, queue=queue, tag=tag, before=aware, ids=list(ids) if ids else None)
+    as_json: AsJson = False
+    node: NodeOption = None
+    cookie_file: CookieFile = None
+
+    def client(self) -> Client:
+        """A client of that node."""
+        return open_client(self.node, self.cookie_file)
+
+    def put(self, answer: T, shown: Callable[[T], str]) -> None:
+        """Print an answer, as JSON or as `shown` shows it."""
+        put_json(answer) if self.as_json else put(shown(answer))
 
 
-def selected(chosen: Selector, *, every: bool) -> Selector:
+@dataclass(frozen=True, slots=True)
+class Which:
+    """Which tasks a command is about: those for which all that is given holds."""
+
+    state: Annotated[
+        str | None,
+        typer.Option("--state", metavar="STATE", help="Only those in this state.", autocompletion=completion.states),
+    ] = None
+    name: Annotated[
+        str | None,
+        typer.Option(
+            "--name",
+            metavar="NAME",
+            envvar="OTPQ_HANDLER",  # OTPQ_NAME is what `otpq node` is to be called
+            help="Only those of this handler; 'email.*' is a pattern, and [*] the character itself.",
+            autocompletion=completion.handlers,
+        ),
+    ] = None
+    queue: Annotated[
+        str | None,
+        typer.Option("--queue", metavar="QUEUE", help="Only those of this queue.", autocompletion=completion.queues),
+    ] = None
+    tag: Annotated[str | None, typer.Option("--tag", metavar="TAG", help="Only those with this tag.")] = None
+    before: Annotated[
+        str | None,
+        typer.Option(
+            "--before", metavar="AGE|TIME", help="Only those made longer ago than 30s, 5m, 1h or 2d, or before a time."
+        ),
+    ] = None
+
+    def selector(self, ids: Sequence[str] | None = None) -> Selector:
+        """What the words mean.
+
+        Raises:
+            BadOption: `before` is neither an age nor a time.
+        """
+        from otpq.client.questions import Selector
+
+        before = None if self.before is None else moment(self.before)
+        return Selector(
+            state=self.state,
+            name=self.name,
+            queue=self.queue,
+            tag=self.tag,
+            before=before,
+            ids=list(ids) if ids else None,
+        )
+
+
+def meant(chosen: Selector, *, every: bool) -> Selector:
     """A selector that is not meant for all there are by a slip.
 
     Raises:
@@ -89,6 +137,24 @@ def selected(chosen: Selector, *, every: bool) -> Selector:
     if chosen.is_empty and not every:
         raise UsageError("name tasks by their ids, or select some: --state, --name, --queue, --tag, --before; or --all")
     return chosen
+
+
+def moment(text: str) -> datetime | timedelta:
+    """An age, such as 1h, or a time, of this machine's clock if it has no zone.
+
+    Raises:
+        BadOption: It is neither.
+    """
+    age = _AGE.fullmatch(text)
+    try:
+        return timedelta(seconds=float(age[1]) * _UNITS[age[2]]) if age else datetime.fromisoformat(text).astimezone()
+    except (ValueError, OverflowError):
+        right = "an age such as 30s, 5m, 1h, 2d or 1w, or a time such as 2026-01-31 or 2026-01-31T12:00"
+        raise BadOption("before", text, right) from None
+
+
+_AGE: Final = re.compile(r"(\d+(?:\.\d+)?)([smhdw])")
+_UNITS: Final = {"s": 1, "m": 60, "h": 3_600, "d": 86_400, "w": 604_800}
 
 
 def open_client(node: str | None, cookie_file: Path | None, timeout: float = 10) -> Client:

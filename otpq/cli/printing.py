@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import sys
 import warnings
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import typer
 
@@ -17,7 +18,9 @@ if TYPE_CHECKING:
 
 __all__ = [
     "answers_lines",
+    "columns",
     "counts_table",
+    "cut",
     "event_line",
     "facts_lines",
     "handlers_table",
@@ -29,6 +32,7 @@ __all__ = [
     "put_json",
     "put_tasks",
     "queues_table",
+    "seconds",
     "stacks_text",
     "table",
     "task_lines",
@@ -78,13 +82,67 @@ def _json(value: object) -> bytes:
     return msgspec.json.encode(value)
 
 
-def table(head: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
-    """Columns as wide as their widest word."""
-    lines = [[str(cell) for cell in row] for row in (head, *rows)]
-    widths = [max(len(line[i]) for line in lines) for i in range(len(head))]
-    return "\n".join(
-        "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in lines
+def table(
+    head: Sequence[str], rows: Iterable[Sequence[object]], *, width: int | None = None, least: Sequence[str] = ()
+) -> str:
+    """Columns as wide as their widest word; where they would be wider than `width` together, the less useful are cut.
+
+    A row is one line: a column that is cut ends in an ellipsis, and where that is not enough it is left out.
+
+    Args:
+        head: The columns' names.
+        rows: A cell a column.
+        width: Of the terminal; None: there is none.
+        least: Columns, the least useful first.
+    """
+    lines = [[_cell(cell) for cell in row] for row in (head, *rows)]
+    widths = _widths([max(len(line[i]) for line in lines) for i in range(len(head))], head, width, least)
+    shown = (
+        "  ".join(cut(cell, wide).ljust(wide) for cell, wide in zip(line, widths, strict=True) if wide).rstrip()
+        for line in lines
     )
+    return "\n".join(line if width is None else cut(line, width) for line in shown)
+
+
+def _widths(natural: Sequence[int], head: Sequence[str], most: int | None, least: Sequence[str]) -> list[int]:
+    """How wide each column is to be; 0: it is left out."""
+    order = [head.index(name) for name in least]
+    widths = list(natural)
+    for left_out in range(len(order) + 1 if most is not None else 0):
+        widths = [0 if column in order[:left_out] else width for column, width in enumerate(natural)]
+        over = sum(widths) + 2 * (sum(map(bool, widths)) - 1) - (most or 0)
+        for column in order[left_out:]:
+            smallest = min(widths[column], max(_LEGIBLE, len(head[column])))
+            less = min(max(0, over), widths[column] - smallest)
+            widths[column] -= less
+            over -= less
+        if over <= 0:
+            break
+    return widths
+
+
+_LEGIBLE: Final = 8
+"""Characters to which a column is cut before it is left out."""
+
+
+def cut(text: str, width: int) -> str:
+    """The text, with an ellipsis for what is too much."""
+    return text if len(text) <= width else text[: max(0, width - 1)] + "…" if width > 0 else ""
+
+
+def _cell(value: object) -> str:
+    """A value in one line: a name may have been given any characters."""
+    text = str(value)
+    return text if text.isprintable() else "".join(char if char.isprintable() else " " for char in text)
+
+
+def columns() -> int | None:
+    """How wide the terminal is; None: standard output is none, and nothing says that it has a width."""
+    import os
+    from shutil import get_terminal_size
+
+    is_terminal = sys.stdout is not None and sys.stdout.isatty()
+    return get_terminal_size().columns if is_terminal or os.environ.get("COLUMNS", "").isdecimal() else None
 
 
 def tasks_table(tasks: Sequence[Task]) -> str:
@@ -94,7 +152,8 @@ def tasks_table(tasks: Sequence[Task]) -> str:
     rows = [
         (task.id, task.state, task.attempt, task.queue, _time(task.created_at), _shown_name(task)) for task in tasks
     ]
-    return table(("ID", "STATE", "ATTEMPT", "QUEUE", "CREATED", "NAME"), rows)
+    head = ("ID", "STATE", "ATTEMPT", "QUEUE", "CREATED", "NAME")
+    return table(head, rows, width=columns(), least=("CREATED", "QUEUE", "NAME", "ATTEMPT"))
 
 
 def with_why(task: Task, why: Mapping[str, Any] | None) -> dict[str, Any]:
@@ -142,7 +201,12 @@ def counts_table(counts: Mapping[str, Mapping[str, int]]) -> str:
     return table(
         ("QUEUE", *map(str.upper, states)),
         [(queue, *(of[state] for state in states)) for queue, of in sorted(counts.items())],
+        width=columns(),
+        least=_LEAST_OF_QUEUES[:-1],
     )
+
+
+_LEAST_OF_QUEUES: Final = ("EXPIRED", "CANCELLED", "SUCCEEDED", "QUEUE", "RETRYING", "PENDING", "PAUSED")
 
 
 def queues_table(queues: Sequence[Mapping[str, Any]]) -> str:
@@ -153,6 +217,8 @@ def queues_table(queues: Sequence[Mapping[str, Any]]) -> str:
     return table(
         ("QUEUE", *map(str.upper, states), "PAUSED"),
         [(of["queue"], *(of[state] for state in states), _pause(of)) for of in queues],
+        width=columns(),
+        least=_LEAST_OF_QUEUES,
     )
 
 
@@ -167,13 +233,15 @@ def handlers_table(handlers: Sequence[Mapping[str, Any]]) -> str:
                 of["handler"],
                 of["runs"],
                 of.get("failed", ""),
-                _seconds(of["mean"]),
-                _seconds(of.get("max")),
+                seconds(of["mean"]),
+                seconds(of.get("max")),
                 "" if of["limit"] is None else f"{of['used']} of {of['limit']}",
                 _pause(of),
             )
             for of in handlers
         ],
+        width=columns(),
+        least=("PAUSED", "HANDLER", "MAX", "MEAN", "SLOTS"),
     )
 
 
@@ -221,11 +289,13 @@ def workers_table(workers: Sequence[Mapping[str, Any]]) -> str:
                     _word(of.get(key))
                     for key in ("node", "pool", "worker", "state", "child", "done", "failed", "restarts")
                 ),
-                _seconds(of.get("mean")),
+                seconds(of.get("mean")),
                 of.get("error") or _at_work(of),
             )
             for of in workers
         ],
+        width=columns(),
+        least=("TASK", "NODE", "RESTARTS", "CHILD", "MEAN", "POOL", "FAILED"),
     )
 
 
@@ -246,6 +316,8 @@ def nodes_table(nodes: Sequence[Mapping[str, Any]]) -> str:
             )
             for of in nodes
         ],
+        width=columns(),
+        least=("INCARNATION", "SINCE", "ADDRESS", "NODE"),
     )
 
 
@@ -293,11 +365,12 @@ def _pause(of: Mapping[str, Any]) -> str:
 
 
 def _at_work(of: Mapping[str, Any]) -> str:
-    return "" if of.get("task") is None else f"{of['task']} for {_seconds(of.get('seconds'))}"
+    return "" if of.get("task") is None else f"{of['task']} for {seconds(of.get('seconds'))}"
 
 
-def _seconds(seconds: float | None) -> str:
-    return "" if seconds is None else f"{seconds:.3g} s"
+def seconds(value: float | None) -> str:
+    """A duration in three digits."""
+    return "" if value is None else f"{value:.3g} s"
 
 
 def _word(value: object) -> str:

@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 from typer.core import TyperCommand, TyperGroup
-from typer.main import get_command
 
-from otpq.cli import nodes, queues, tasks
+from otpq.cli import nodes, queues, stores, tasks, top
+from otpq.cli.command import Debug, made
 from otpq.cli.exits import one_line_errors
 
 if TYPE_CHECKING:
@@ -20,40 +20,64 @@ __all__ = ["app"]
 class OneLineErrors(TyperGroup):
     """Commands whose errors are one line on standard error and an exit code."""
 
+    def make_context(self, *args: Any, **extra: Any) -> Any:
+        """Read the words in front of the command's name."""
+        with one_line_errors():
+            return super().make_context(*args, **extra)
+
     def invoke(self, ctx: Any) -> Any:
         """Run the command."""
         with one_line_errors():
             return super().invoke(ctx)
 
 
-app = typer.Typer(
-    cls=OneLineErrors,
-    help="otpq: a distributed task queue, built the way Erlang/OTP builds systems.",
-    no_args_is_help=True,
-    add_completion=False,
-    rich_markup_mode=None,  # rich would cost `otpq --help` 100 ms
-    pretty_exceptions_enable=False,
-    context_settings={"help_option_names": ["-h", "--help"]},
-)
+class Late(TyperCommand):
+    """A command that is no more than its name and its help until it is run, or asked for its options."""
+
+    make: Callable[[], Any]
+    """Makes the command itself."""
+
+    def make_context(self, *args: Any, **extra: Any) -> Any:
+        """Make the command, and have it read its words."""
+        return self.make().make_context(*args, **extra)
 
 
-def _add(name: str, function: Callable[..., None], **settings: Any) -> None:
-    """Have a command by that name; until it is run, it is no more than its name and its help."""
+def _group(**settings: Any) -> typer.Typer:
+    return typer.Typer(
+        cls=OneLineErrors,
+        no_args_is_help=True,
+        rich_markup_mode=None,  # rich would cost `otpq --help` 100 ms
+        pretty_exceptions_enable=False,
+        **settings,
+    )
 
-    class Late(TyperCommand):
-        def make_context(self, *args: Any, **extra: Any) -> Any:
-            alone = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
-            alone.command(name, **settings)(function)
-            return get_command(alone).make_context(*args, **extra)
+
+def _add(name: str, function: Callable[..., None], *, group: typer.Typer | None = None, **settings: Any) -> None:
+    """Have a command by that name."""
+
+    class ThisOne(Late):
+        make = staticmethod(lambda: made(name, function, **settings))
 
     def nothing() -> None:
         """Never called."""
 
-    app.command(name, help=function.__doc__, cls=Late)(nothing)
+    (group or app).command(name, help=function.__doc__, cls=ThisOne)(nothing)
+
+
+app = _group(
+    help="otpq: a distributed task queue, built the way Erlang/OTP builds systems.",
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+@app.callback()
+def program(*, debug: Debug = False) -> None:
+    """Have `--debug` in front of a command too."""
 
 
 _UNREAD = {"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []}
 _add("node", nodes.node, context_settings=_UNREAD)  # node.py reads its words, `--help` too
+_add("up", nodes.up)
 _add("submit", tasks.submit, cls=tasks.Submit)
 # What stands behind the path is the script's, options of its own too.
 _add("submit-script", tasks.submit_script, context_settings={"allow_interspersed_args": False})
@@ -70,7 +94,7 @@ _add("handlers", queues.handlers)
 _add("pause", queues.pause)
 _add("resume", queues.resume)
 _add("purge", queues.purge)
-_add("up", nodes.up)
+_add("top", top.top)
 _add("workers", nodes.workers)
 _add("nodes", nodes.nodes)
 _add("tree", nodes.tree)
@@ -79,18 +103,19 @@ _add("drain", nodes.drain)
 _add("scale", nodes.scale)
 _add("reload", nodes.reload)
 _add("health", nodes.health)
-_add("check", nodes.check)
-_add("backup", nodes.backup)
+_add("check", stores.check)
+_add("backup", stores.backup)
+_add("migrate", stores.migrate)
 _add("demo", nodes.demo)
 _add("events", nodes.events)
 _add("limits", queues.limits)
 
-cookie = typer.Typer(cls=OneLineErrors, help="The secret of a cluster.", no_args_is_help=True, rich_markup_mode=None)
-cookie.command("new")(nodes.new_cookie)
-cookie.command("show")(nodes.show_cookie)
+cookie = _group(help="The secret of a cluster.")
+_add("new", nodes.new_cookie, group=cookie)
+_add("show", nodes.show_cookie, group=cookie)
 app.add_typer(cookie, name="cookie")
 
-config = typer.Typer(cls=OneLineErrors, help="The file of a cluster.", no_args_is_help=True, rich_markup_mode=None)
+config = _group(help="The file of a cluster.")
 
 
 @config.callback()
@@ -98,5 +123,5 @@ def of_config() -> None:
     """Have `check` stand behind `config`: typer would take the only command of a group for the group."""
 
 
-config.command("check")(nodes.check_config)
+_add("check", nodes.check_config, group=config)
 app.add_typer(config, name="config")

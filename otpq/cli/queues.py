@@ -2,38 +2,50 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from functools import partial
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from otpq.cli.options import AsJson, CookieFile, NodeOption, open_client
+from otpq.cli import completion
+from otpq.cli.bulks import Sure, to_many
+from otpq.cli.options import Asking
 from otpq.cli.printing import handlers_table, limits_table, put, put_count, put_json, queues_table
+from otpq.errors import did_you_mean
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 __all__ = ["handlers", "limits", "pause", "purge", "queues", "resume"]
 
-QueueName = Annotated[str | None, typer.Argument(metavar="[QUEUE]", help="The queue.")]
-HandlerName = Annotated[str | None, typer.Option("--handler", metavar="NAME", help="A handler, in all queues.")]
+QueueName = Annotated[
+    str | None, typer.Argument(metavar="[QUEUE]", help="The queue.", autocompletion=completion.queues)
+]
+HandlerName = Annotated[
+    str | None,
+    typer.Option("--handler", metavar="NAME", help="A handler, in all queues.", autocompletion=completion.handlers),
+]
 
 
-def queues(*, as_json: AsJson = False, node: NodeOption = None, cookie_file: CookieFile = None) -> None:
+def queues(*, to: Asking) -> None:
     """Say how each queue stands, and whether it is paused."""
-    with open_client(node, cookie_file) as client:
+    with to.client() as client:
         found = client.queues()
-    put_json(found) if as_json else put(queues_table(found))
+    to.put(found, queues_table)
 
 
-def handlers(*, as_json: AsJson = False, node: NodeOption = None, cookie_file: CookieFile = None) -> None:
+def handlers(*, to: Asking) -> None:
     """Say what is known of each handler, and whether it is paused."""
-    with open_client(node, cookie_file) as client:
+    with to.client() as client:
         found = client.handlers()
-    put_json(found) if as_json else put(handlers_table(found))
+    to.put(found, handlers_table)
 
 
-def limits(*, as_json: AsJson = False, node: NodeOption = None, cookie_file: CookieFile = None) -> None:
+def limits(*, to: Asking) -> None:
     """Say which limits are in force, how much of each is used, and who says so."""
-    with open_client(node, cookie_file) as client:
+    with to.client() as client:
         found = client.limits()
-    put_json(found) if as_json else put(limits_table(found))
+    to.put(found, limits_table)
 
 
 def pause(
@@ -41,44 +53,46 @@ def pause(
     *,
     handler: HandlerName = None,
     why: Annotated[str, typer.Option("--why", metavar="TEXT", help="Whoever looks is told.")] = "",
-    as_json: AsJson = False,
-    node: NodeOption = None,
-    cookie_file: CookieFile = None,
+    to: Asking,
 ) -> None:
     """Hold back what waits in a queue or for a handler; what runs goes on."""
-    with open_client(node, cookie_file) as client:
+    with to.client() as client:
+        _warn_of_slips("queue", queue, client.queues)
+        _warn_of_slips("handler", handler, client.handlers)
         client.pause(queue, handler=handler, why=why)
-    _done("paused", queue, handler, as_json=as_json)
+    _done("paused", queue, handler, as_json=to.as_json)
 
 
-def resume(
-    queue: QueueName = None,
-    *,
-    handler: HandlerName = None,
-    as_json: AsJson = False,
-    node: NodeOption = None,
-    cookie_file: CookieFile = None,
-) -> None:
+def resume(queue: QueueName = None, *, handler: HandlerName = None, to: Asking) -> None:
     """Let a paused queue or handler go on."""
-    with open_client(node, cookie_file) as client:
+    with to.client() as client:
         client.resume(queue, handler=handler)
-    _done("resumed", queue, handler, as_json=as_json)
+    _done("resumed", queue, handler, as_json=to.as_json)
 
 
 def purge(
-    queue: Annotated[str, typer.Argument(metavar="QUEUE", help="The queue.")],
+    queue: Annotated[str, typer.Argument(metavar="QUEUE", help="The queue.", autocompletion=completion.queues)],
     *,
-    as_json: AsJson = False,
-    node: NodeOption = None,
-    cookie_file: CookieFile = None,
+    sure: Sure,
+    to: Asking,
 ) -> None:
-    """Throw away what waits in a queue, never what runs; prints how many."""
-    with open_client(node, cookie_file) as client:
-        put_count("purged", client.purge(queue), as_json=as_json)
+    """Throw away what waits in a queue, never what runs; asks first, and prints how many."""
+    from otpq.client.questions import Selector
+
+    with to.client() as client:
+        done = to_many(client, "purge", Selector(queue=queue), sure, partial(client.purge, queue))
+        put_count("purged", done, as_json=to.as_json)
+
+
+def _warn_of_slips(what: str, name: str | None, known: Callable[[], list[dict[str, Any]]]) -> None:
+    """What nobody knows yet may be paused, before its first task; but it may also be another's name with a slip in it."""
+    if name is None:
+        return
+    names = {each[what] for each in known()}
+    near = "" if name in names else did_you_mean(name, names)
+    if near:
+        typer.echo(f"otpq: no {what} {name!r} is known{near} It is paused all the same", err=True)
 
 
 def _done(what: str, queue: str | None, handler: str | None, *, as_json: bool) -> None:
-    if as_json:
-        put_json({"answer": what, "queue": queue, "handler": handler})
-    else:
-        put(what)
+    put_json({"answer": what, "queue": queue, "handler": handler}) if as_json else put(what)

@@ -4,29 +4,23 @@ from __future__ import annotations
 
 import re
 import sys
-from pathlib import Path  # noqa: TC003 - typer reads the annotation
+from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 from typer.core import TyperCommand
 
+from otpq.cli import completion
+from otpq.cli.bulks import Sure, to_many
 from otpq.cli.options import (
-    AsJson,
-    Before,
-    CookieFile,
-    Every,
-    Handler,
+    Asking,
     Ids,
-    NodeOption,
     Option,
-    Queue,
-    State,
-    Tag,
     Timeout,
-    open_client,
+    Which,
+    meant,
     pairs,
-    selected,
-    selector,
     texts,
     value,
 )
@@ -61,9 +55,11 @@ __all__ = [
 
 _NEGATIVE: Final = re.compile(r"-\d[\d.eE+-]*")
 
-TaskId = Annotated[str, typer.Argument(metavar="ID", help="The task's id, 32 hexadecimal digits.")]
-Grace = Annotated[float, typer.Option(help="Seconds that it has to end by itself, if it runs.")]
-Wait = Annotated[bool, typer.Option("--wait", help="Wait for the end and print the result.")]
+TaskId = Annotated[
+    str,
+    typer.Argument(metavar="ID", help="The task's id, 32 hexadecimal digits.", autocompletion=completion.ids),
+]
+Every = Annotated[bool, typer.Option("--all", help="All there are.")]
 Strict = Annotated[bool, typer.Option("--strict", help="Refuse a handler that no node has told of.")]
 
 
@@ -75,24 +71,31 @@ class Submit(TyperCommand):
         return super().parse_args(ctx, [f" {word}" if _NEGATIVE.fullmatch(word) else word for word in args])
 
 
+@dataclass(frozen=True, slots=True)
+class Submitting:
+    """How a task is submitted, and whether its end is waited for."""
+
+    option: Option = None
+    wait: Annotated[bool, typer.Option("--wait", help="Wait for the end and print the result.")] = False
+    timeout: Timeout = None
+
+
 def submit(
-    name: Annotated[str, typer.Argument(metavar="NAME", help="The handler's name.")],
+    name: Annotated[
+        str, typer.Argument(metavar="NAME", help="The handler's name.", autocompletion=completion.handlers)
+    ],
     args: Annotated[list[str] | None, typer.Argument(metavar="[ARG]...", help="JSON; what is none is text.")] = None,
     *,
     kw: Annotated[list[str] | None, typer.Option(metavar="K=V", help="A keyword argument; again for more.")] = None,
-    option: Option = None,
-    wait: Wait = False,
-    timeout: Timeout = None,
+    how: Submitting,
     strict: Strict = False,
-    as_json: AsJson = False,
-    node: NodeOption = None,
-    cookie_file: CookieFile = None,
+    to: Asking,
 ) -> None:
     """Submit a task and print its id."""
     from otpq.client.calls import Call
 
-    call = Call(name, [value(arg) for arg in args or ()], pairs(kw or ()), **pairs(option or ()))
-    _submit(call, node, cookie_file, wait=wait, timeout=timeout, strict=strict, as_json=as_json)
+    call = Call(name, [value(arg) for arg in args or ()], pairs(kw or ()), **pairs(how.option or ()))
+    _submit(call, how, to, strict=strict)
 
 
 def submit_script(
@@ -101,64 +104,46 @@ def submit_script(
     *,
     cwd: Annotated[str | None, typer.Option(metavar="DIR", help="Where it runs; else in its directory.")] = None,
     env: Annotated[list[str] | None, typer.Option(metavar="K=V", help="A variable for it; again for more.")] = None,
-    option: Option = None,
-    wait: Wait = False,
-    timeout: Timeout = None,
-    as_json: AsJson = False,
-    node: NodeOption = None,
-    cookie_file: CookieFile = None,
+    how: Submitting,
+    to: Asking,
 ) -> None:
     """Submit a script and print its task's id; all behind PATH is the script's."""
     from otpq.client.calls import script_call
 
-    call = script_call(path, args or (), cwd, texts(env or ()), pairs(option or ()))
-    _submit(call, node, cookie_file, wait=wait, timeout=timeout, as_json=as_json)
+    _submit(script_call(path, args or (), cwd, texts(env or ()), pairs(how.option or ())), how, to)
 
 
-def _submit(
-    call: Call,
-    node: str | None,
-    cookie_file: Path | None,
-    *,
-    wait: bool,
-    timeout: float | None,
-    as_json: bool,
-    strict: bool = False,
-) -> None:
-    with open_client(node, cookie_file) as client:
+def _submit(call: Call, how: Submitting, to: Asking, *, strict: bool = False) -> None:
+    with to.client() as client:
         with warnings_as_lines():
             handle = client.submit(call, strict=strict)
-        if not wait:
-            put_json({"id": handle.id}) if as_json else put(handle.id)
+        if not how.wait:
+            put_json({"id": handle.id}) if to.as_json else put(handle.id)
             return
         if sys.stderr is not None and sys.stderr.isatty():
             typer.echo(f"task {handle.id}; Ctrl-C ends the waiting, not the task", err=True)
-        result = handle.get(timeout)
-    put_json({"id": handle.id, "result": result}) if as_json else put(result)
+        result = handle.get(how.timeout)
+    put_json({"id": handle.id, "result": result}) if to.as_json else put(result)
 
 
 def list_(
     *,
-    state: State = None,
-    name: Handler = None,
-    queue: Queue = None,
-    tag: Tag = None,
-    before: Before = None,
-    limit: Annotated[int, typer.Option(help="How many at most, up to 1000.")] = 20,
+    which: Which,
+    limit: Annotated[int, typer.Option(metavar="N", help="How many at most, up to 1000.")] = 20,
     after: Annotated[str | None, typer.Option(metavar="CURSOR", help="Go on where a page ended; it says so.")] = None,
-    every: Annotated[bool, typer.Option("--all", help="All of them, without a limit.")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON, one object a line, for programs.")] = False,
-    node: NodeOption = None,
-    cookie_file: CookieFile = None,
+    every: Annotated[
+        bool, typer.Option("--all", envvar="OTPQ_ALL_PAGES", help="All of them, without a limit.")
+    ] = False,
+    to: Asking,
 ) -> None:
-    """List tasks, the newest first."""
+    """List tasks, the newest first; as JSON, one object a line."""
     from otpq.wire.verbs import MAX_PAGE
 
-    chosen = selector(state=state, name=name, queue=queue, tag=tag, before=before)
-    with open_client(node, cookie_file) as client:
+    chosen = which.selector()
+    with to.client() as client:
         while True:
             page = client.tasks(chosen, limit=MAX_PAGE if every else limit, after=after)
-            put_tasks(page, as_json=as_json)
+            put_tasks(page, as_json=to.as_json)
             after = page.next
             if after is None or not every:
                 break
@@ -166,110 +151,80 @@ def list_(
         typer.echo(f"there are more: --after {after}, or --all", err=True)
 
 
-def show(id: TaskId, *, as_json: AsJson = False, node: NodeOption = None, cookie_file: CookieFile = None) -> None:
+def show(id: TaskId, *, to: Asking) -> None:
     """Show all there is to know about a task, and why it is not at work."""
-    with open_client(node, cookie_file) as client:
+    with to.client() as client:
         task = client.get_task_status(id)
         why = client.why(id)
-    put_json(with_why(task, why)) if as_json else put(task_lines(task, why))
+    put_json(with_why(task, why)) if to.as_json else put(task_lines(task, why))
 
 
 def counts(
     *,
-    queue: Annotated[str | None, typer.Option(help="Only this queue.")] = None,
-    as_json: AsJson = False,
-    node: NodeOption = None,
-    cookie_file: CookieFile = None,
+    queue: Annotated[
+        str | None, typer.Option(metavar="QUEUE", help="Only this queue.", autocompletion=completion.queues)
+    ] = None,
+    to: Asking,
 ) -> None:
     """Count the tasks by queue and state."""
-    with open_client(node, cookie_file) as client:
+    with to.client() as client:
         found = client.counts(queue)
-    put_json(found) if as_json else put(counts_table(found))
+    to.put(found, counts_table)
 
 
-def why(id: TaskId, *, as_json: AsJson = False, node: NodeOption = None, cookie_file: CookieFile = None) -> None:
+def why(id: TaskId, *, to: Asking) -> None:
     """Say why a task is not at work."""
     from otpq.client.reasons import in_words
 
-    with open_client(node, cookie_file) as client:
+    with to.client() as client:
         found = client.why(id)
-    if as_json:
-        put_json(found)
-    else:
-        put("it has ended" if found is None else in_words(found))
+    to.put(found, lambda why: "it has ended" if why is None else in_words(why))
 
 
 def logs(
     id: TaskId,
     *,
     follow: Annotated[bool, typer.Option("--follow", "-f", help="Wait for more, until the task has ended.")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON, one object a line, for programs.")] = False,
-    node: NodeOption = None,
-    cookie_file: CookieFile = None,
+    to: Asking,
 ) -> None:
-    """Print a task's log: what its runs wrote, and the steps of its life."""
-    with open_client(node, cookie_file) as client:
+    """Print a task's log: what its runs wrote, and the steps of its life; as JSON, one object a line."""
+    with to.client() as client:
         for line in client.logs(id, follow):
-            put_json(line) if as_json else put(log_line(line))
+            to.put(line, log_line)
 
 
 def cancel(
     ids: Ids = None,
     *,
-    grace: Grace = 5.0,
-    state: State = None,
-    name: Handler = None,
-    queue: Queue = None,
-    tag: Tag = None,
-    before: Before = None,
+    grace: Annotated[float, typer.Option(metavar="SECONDS", help="What it has to end by itself, if it runs.")] = 5.0,
+    which: Which,
     every: Every = False,
-    as_json: AsJson = False,
-    node: NodeOption = None,
-    cookie_file: CookieFile = None,
+    sure: Sure,
+    to: Asking,
 ) -> None:
-    """End a task; prints 'cancelled', 'cancelling' or 'too_late'. Of several, prints how many."""
-    chosen = selector(ids, state=state, name=name, queue=queue, tag=tag, before=before)
-    with open_client(node, cookie_file) as client:
-        if ids and chosen == selector(ids[:1]):
+    """End a task; prints 'cancelled', 'cancelling' or 'too_late'. Of several, asks first, and prints how many."""
+    chosen = which.selector(ids)
+    with to.client() as client:
+        if ids and len(ids) == 1 and which == Which():
             answer = client.cancel(ids[0], grace)
-            put_json({"id": ids[0], "answer": answer}) if as_json else put(answer)
-        else:
-            put_count("cancelled", client.cancel(selected(chosen, every=every), grace), as_json=as_json)
+            put_json({"id": ids[0], "answer": answer}) if to.as_json else put(answer)
+            return
+        do: Any = partial(client.cancel, chosen, grace)
+        done = to_many(client, "cancel", meant(chosen, every=every), sure, do)
+        put_count("cancelled", done, as_json=to.as_json)
 
 
-def retry(
-    ids: Ids = None,
-    *,
-    state: State = None,
-    name: Handler = None,
-    queue: Queue = None,
-    tag: Tag = None,
-    before: Before = None,
-    every: Every = False,
-    as_json: AsJson = False,
-    node: NodeOption = None,
-    cookie_file: CookieFile = None,
-) -> None:
-    """Start ended tasks again, at attempt 1; prints how many."""
-    chosen = selected(selector(ids, state=state, name=name, queue=queue, tag=tag, before=before), every=every)
-    with open_client(node, cookie_file) as client:
-        put_count("retried", client.retry(chosen), as_json=as_json)
+def retry(ids: Ids = None, *, which: Which, every: Every = False, sure: Sure, to: Asking) -> None:
+    """Start ended tasks again, at attempt 1; asks first, unless they are named, and prints how many."""
+    chosen = meant(which.selector(ids), every=every)
+    with to.client() as client:
+        done = to_many(client, "retry", chosen, sure, partial(client.retry, chosen))
+        put_count("retried", done, as_json=to.as_json)
 
 
-def delete(
-    ids: Ids = None,
-    *,
-    state: State = None,
-    name: Handler = None,
-    queue: Queue = None,
-    tag: Tag = None,
-    before: Before = None,
-    every: Every = False,
-    as_json: AsJson = False,
-    node: NodeOption = None,
-    cookie_file: CookieFile = None,
-) -> None:
-    """Remove tasks that have ended; prints how many."""
-    chosen = selected(selector(ids, state=state, name=name, queue=queue, tag=tag, before=before), every=every)
-    with open_client(node, cookie_file) as client:
-        put_count("deleted", client.delete(chosen), as_json=as_json)
+def delete(ids: Ids = None, *, which: Which, every: Every = False, sure: Sure, to: Asking) -> None:
+    """Remove tasks that have ended; asks first, unless they are named, and prints how many."""
+    chosen = meant(which.selector(ids), every=every)
+    with to.client() as client:
+        done = to_many(client, "delete", chosen, sure, partial(client.delete, chosen))
+        put_count("deleted", done, as_json=to.as_json)

@@ -20,14 +20,14 @@ from otpq.client.calls import as_call, script_call
 from otpq.client.errors import NodeUnreachable, NotAnswered, TaskNotFound, UnknownHandlerWarning, WaitTimeout
 from otpq.client.handle import AsyncTaskHandle
 from otpq.client.ids import id_bytes
-from otpq.client.questions import Page, Question, Selector
+from otpq.client.questions import Page, Part, Question, Selector
 from otpq.client.session import CHUNKS_UNDER_WAY, POLL, Session, chunks, in_thousands
 from otpq.client.touching import MARGIN, SILENCE, ended_message, is_out, is_task_id, line_message, node_of_run
 from otpq.errors import OtpqError, Unavailable
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+    from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
     from pathlib import Path
     from typing import Unpack
 
@@ -283,34 +283,69 @@ class AsyncClient:
         """
         return await self._ask(questions.why(id_bytes(id)))
 
-    @overload
-    async def cancel(self, what: str | AsyncTaskHandle[Any], grace: float = 5.0) -> str: ...
-    @overload
-    async def cancel(self, what: Selector, grace: float = 5.0) -> int: ...
+    async def count(self, selector: Selector | None = None, *, to: str | None = None) -> int:
+        """How many tasks `selector` selects, or all there are; with `to`, how many of them that would be done to.
 
-    async def cancel(self, what: str | AsyncTaskHandle[Any] | Selector, grace: float = 5.0) -> str | int:
+        A look through the store, a bounded number of rows at a time: what is submitted meanwhile may be missed.
+
+        Args:
+            selector: Which tasks.
+            to: 'cancel' counts what has not ended, 'delete' what has, 'retry' of that what has not succeeded, 'purge' what waits.
+        """
+        return await self._in_parts(questions.count(selector or Selector(), to))
+
+    @overload
+    async def cancel(
+        self,
+        what: str | AsyncTaskHandle[Any],
+        grace: float = 5.0,
+        *,
+        on_progress: Callable[[int], object] | None = None,
+    ) -> str: ...
+    @overload
+    async def cancel(
+        self, what: Selector, grace: float = 5.0, *, on_progress: Callable[[int], object] | None = None
+    ) -> int: ...
+
+    async def cancel(
+        self,
+        what: str | AsyncTaskHandle[Any] | Selector,
+        grace: float = 5.0,
+        *,
+        on_progress: Callable[[int], object] | None = None,
+    ) -> str | int:
         """End a task, by its id or handle: 'cancelled', 'cancelling' or 'too_late'; of a `Selector`, how many it was done to.
 
         'cancelled': it had not started, and never will; this is durable. 'cancelling': it has `grace` seconds to end by itself
         (`ctx.cancelled()`), then its child is ended. 'too_late': it has ended.
 
+        Args:
+            what: A task's id, its handle, or a selector. What that selects is cancelled some thousands at a time.
+            grace: Seconds for those that run.
+            on_progress: Told after each of these parts how many it was done to so far. So with `retry`, `delete` and `purge`.
+
         Raises:
             TaskNotFound: There is none with this id.
         """
-        answer: str | int = await self._ask(questions.cancel(what, grace))
-        return answer
+        if isinstance(what, Selector):
+            return await self._in_parts(questions.cancel_all(what, grace), on_progress)
+        return await self._ask(questions.cancel(what, grace))
 
-    async def retry(self, selector: Selector) -> int:
+    async def retry(self, selector: Selector, *, on_progress: Callable[[int], object] | None = None) -> int:
         """Start ended tasks again, at attempt 1; how many."""
-        return await self._ask(questions.affected("retry", selector))
+        return await self._in_parts(questions.affected("retry", selector), on_progress)
 
-    async def delete(self, selector: Selector) -> int:
+    async def delete(self, selector: Selector, *, on_progress: Callable[[int], object] | None = None) -> int:
         """Remove ended tasks; how many."""
-        return await self._ask(questions.affected("delete", selector))
+        return await self._in_parts(questions.affected("delete", selector), on_progress)
 
-    async def purge(self, queue: str) -> int:
-        """Throw away what waits in a queue, never what runs; how many."""
-        return await self._ask(questions.queue("purge", queue))
+    async def purge(self, queue: str, *, on_progress: Callable[[int], object] | None = None) -> int:
+        """Throw away what waits in a queue, never what runs; how many.
+
+        Raises:
+            QueryFailed: `no_queue`: nobody knows a queue of that name.
+        """
+        return await self._in_parts(questions.purge(queue), on_progress)
 
     async def pause(self, queue: str | None = None, *, handler: str | None = None, why: str = "") -> None:
         """Hold back what waits in a queue, or for a handler, until `resume`; what runs goes on. Durable.
@@ -567,6 +602,20 @@ class AsyncClient:
     async def fetch(self, id: bytes) -> bytes:
         """The packed result of a task, whatever its size."""
         return await self._answer(self._session.fetch(id), "the request for a result")
+
+    async def _in_parts(
+        self, part: Callable[[str | None], Question[Part]], on_progress: Callable[[int], object] | None = None
+    ) -> int:
+        done = 0
+        after: str | None = None
+        while True:
+            answer: Part = await self._ask(part(after))
+            done += answer.done
+            if on_progress is not None:
+                on_progress(done)
+            after = answer.next
+            if after is None:
+                return done
 
     async def _ask(self, question: Question[T], timeout: float | None = None) -> T:
         return question.answer(await self._answer(self._session.ask(question), f"{question.verb!r}", timeout))

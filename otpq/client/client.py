@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
+import sys
 import warnings
 import weakref
 from collections import deque
@@ -17,14 +17,14 @@ from otpq.client.cell import Cell, wait_all
 from otpq.client.errors import NodeUnreachable, NotAnswered, TaskNotFound, UnknownHandlerWarning, WaitTimeout
 from otpq.client.handle import TaskHandle
 from otpq.client.ids import id_bytes
-from otpq.client.questions import Page, Question, Selector
+from otpq.client.questions import Page, Part, Question, Selector
 from otpq.client.session import CHUNKS_UNDER_WAY, POLL, Session, chunks, in_thousands
 from otpq.client.touching import MARGIN, SILENCE, ended_message, is_out, is_task_id, line_message, node_of_run
 from otpq.errors import OtpqError, Unavailable
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
     from pathlib import Path
     from typing import Unpack
 
@@ -330,34 +330,65 @@ class Client:
         """
         return self._ask(questions.why(id_bytes(id)))
 
-    @overload
-    def cancel(self, what: str | TaskHandle[Any], grace: float = 5.0) -> str: ...
-    @overload
-    def cancel(self, what: Selector, grace: float = 5.0) -> int: ...
+    def count(self, selector: Selector | None = None, *, to: str | None = None) -> int:
+        """How many tasks `selector` selects, or all there are; with `to`, how many of them that would be done to.
 
-    def cancel(self, what: str | TaskHandle[Any] | Selector, grace: float = 5.0) -> str | int:
+        A look through the store, a bounded number of rows at a time: what is submitted meanwhile may be missed.
+
+        Args:
+            selector: Which tasks.
+            to: 'cancel' counts what has not ended, 'delete' what has, 'retry' of that what has not succeeded, 'purge' what waits.
+        """
+        return self._in_parts(questions.count(selector or Selector(), to))
+
+    @overload
+    def cancel(
+        self, what: str | TaskHandle[Any], grace: float = 5.0, *, on_progress: Callable[[int], object] | None = None
+    ) -> str: ...
+    @overload
+    def cancel(
+        self, what: Selector, grace: float = 5.0, *, on_progress: Callable[[int], object] | None = None
+    ) -> int: ...
+
+    def cancel(
+        self,
+        what: str | TaskHandle[Any] | Selector,
+        grace: float = 5.0,
+        *,
+        on_progress: Callable[[int], object] | None = None,
+    ) -> str | int:
         """End a task, by its id or handle: 'cancelled', 'cancelling' or 'too_late'; of a `Selector`, how many it was done to.
 
         'cancelled': it had not started, and never will; this is durable. 'cancelling': it has `grace` seconds to end by itself
         (`ctx.cancelled()`), then its child is ended. 'too_late': it has ended.
 
+        Args:
+            what: A task's id, its handle, or a selector. What that selects is cancelled some thousands at a time.
+            grace: Seconds for those that run.
+            on_progress: Told after each of these parts how many it was done to so far. So with `retry`, `delete` and `purge`.
+
         Raises:
             TaskNotFound: There is none with this id.
         """
-        answer: str | int = self._ask(questions.cancel(what, grace))
-        return answer
+        if isinstance(what, Selector):
+            return self._in_parts(questions.cancel_all(what, grace), on_progress)
+        return self._ask(questions.cancel(what, grace))
 
-    def retry(self, selector: Selector) -> int:
+    def retry(self, selector: Selector, *, on_progress: Callable[[int], object] | None = None) -> int:
         """Start ended tasks again, at attempt 1; how many."""
-        return self._ask(questions.affected("retry", selector))
+        return self._in_parts(questions.affected("retry", selector), on_progress)
 
-    def delete(self, selector: Selector) -> int:
+    def delete(self, selector: Selector, *, on_progress: Callable[[int], object] | None = None) -> int:
         """Remove ended tasks; how many."""
-        return self._ask(questions.affected("delete", selector))
+        return self._in_parts(questions.affected("delete", selector), on_progress)
 
-    def purge(self, queue: str) -> int:
-        """Throw away what waits in a queue, never what runs; how many."""
-        return self._ask(questions.queue("purge", queue))
+    def purge(self, queue: str, *, on_progress: Callable[[int], object] | None = None) -> int:
+        """Throw away what waits in a queue, never what runs; how many.
+
+        Raises:
+            QueryFailed: `no_queue`: nobody knows a queue of that name.
+        """
+        return self._in_parts(questions.purge(queue), on_progress)
 
     def pause(self, queue: str | None = None, *, handler: str | None = None, why: str = "") -> None:
         """Hold back what waits in a queue, or for a handler, until `resume`; what runs goes on. Durable.
@@ -642,18 +673,37 @@ class Client:
         """The packed result of a task, whatever its size."""
         return self.wait_answer(self._session.fetch(id), "the request for a result")
 
+    def _in_parts(
+        self, part: Callable[[str | None], Question[Part]], on_progress: Callable[[int], object] | None = None
+    ) -> int:
+        done = 0
+        after: str | None = None
+        while True:
+            answer: Part = self._ask(part(after))
+            done += answer.done
+            if on_progress is not None:
+                on_progress(done)
+            after = answer.next
+            if after is None:
+                return done
+
     def _ask(self, question: Question[T], timeout: float | None = None) -> T:
         self._warn_in_loop()
         return question.answer(self.wait_answer(self._session.ask(question), f"{question.verb!r}", timeout))
 
     def _warn_in_loop(self) -> None:
-        if not self._has_warned and asyncio._get_running_loop() is not None:  # noqa: SLF001 - it does not raise, so 40 ns
+        if not self._has_warned and _is_in_loop():
             self._has_warned = True
             warnings.warn(
                 "a blocking call of otpq in a running event loop stops everything else in it; "
                 "use `async with otpq.connect_async(...)`",
                 stacklevel=3,
             )
+
+
+def _is_in_loop() -> bool:
+    asyncio = sys.modules.get("asyncio")  # to import it takes 40 ms, and who has a loop has imported it
+    return asyncio is not None and asyncio._get_running_loop() is not None  # noqa: SLF001 - it does not raise, so 40 ns
 
 
 def _with_handles(

@@ -7,9 +7,9 @@ import math
 import os
 import socket
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from getpass import getuser
-from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Generic, NamedTuple, TypeVar
 
 import msgspec
 
@@ -25,10 +25,13 @@ from otpq.wire.node_name import BadNodeName, NodeName
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
+    from typing import TypeAlias
 
     from otpq.core.events import NodeLost
 
-__all__ = ["LogPage", "Page", "Question", "Selector"]
+    _Asking: TypeAlias = Callable[[str | None], "Question[Part]"]
+
+__all__ = ["LogPage", "Page", "Part", "Question", "Selector"]
 
 T = TypeVar("T")
 
@@ -61,14 +64,16 @@ class Question(Generic[T]):
 class Selector:
     """Which tasks: those for which all that is given holds.
 
-    `before` is an aware time of creation; `ids` are at most 1,000.
+    `name` is a handler's name; with a `*` (any characters) or a `?` (any one) in it, a pattern: 'email.*'. In a pattern `[ab]`
+    is one of these characters, so `[*]`, `[?]` and `[[]` are those themselves. `before` is an aware time of creation, or an
+    age as a `timedelta`; `ids` are at most 1,000.
     """
 
     state: TaskState | str | None = None
     name: str | None = None
     queue: str | None = None
     tag: str | None = None
-    before: datetime | None = None
+    before: datetime | timedelta | None = None
     ids: Sequence[str] | None = None
 
     @property
@@ -85,10 +90,6 @@ class Selector:
         """
         if self.state is not None and self.state not in set(TaskState):
             raise UsageError(f"{self.state!r} is no state; states are {', '.join(TaskState)}")
-        if self.before is not None and (not isinstance(self.before, datetime) or self.before.utcoffset() is None):
-            raise UsageError(
-                "before= is no time, or a time without zone; use datetime.now(UTC), or .replace(tzinfo=...)"
-            )
         if self.ids is not None and len(self.ids) > MAX_TASKS:
             raise UsageError(f"ids= has {len(self.ids):,} ids; it may have {MAX_TASKS:,}")
         return verbs.Selector(
@@ -96,12 +97,35 @@ class Selector:
             name=self.name,
             queue=self.queue,
             tag=self.tag,
-            before=None if self.before is None else self.before.timestamp(),
+            before=None if self.before is None else _time_of(self.before),
             ids=None if self.ids is None else [id_bytes(one) for one in self.ids],
         )
 
 
 _ALL: Final = Selector()
+
+
+def _time_of(before: object) -> float:
+    """A time, or an age, in seconds since the epoch."""
+    if isinstance(before, timedelta):
+        before = datetime.now(UTC) - before
+    if not isinstance(before, datetime) or before.utcoffset() is None:
+        raise UsageError(
+            "before= is no time, or a time without zone; use datetime.now(UTC), .replace(tzinfo=...), or an age as timedelta(hours=1)"
+        )
+    return before.timestamp()
+
+
+class Part(NamedTuple):
+    """What was done so far of what is done in parts."""
+
+    done: int
+    next: str | None
+    """Where to go on; None: that was all."""
+
+
+ROUNDS: Final = 2
+"""Rounds of a thousand tasks that are asked for at a time: far below what an answer is waited for, on a busy machine too."""
 
 
 class LogPage(list[LogLine]):
@@ -142,17 +166,28 @@ def counts(queue: str | None) -> Question[dict[str, dict[str, int]]]:
     return Question("counts", verbs.CountsOf(queue), _all_states)
 
 
-def cancel(what: Any, grace: float) -> Question[Any]:
-    """'cancelled', 'cancelling' or 'too_late'; of what a selector selects, how many were or are being cancelled."""
-    if isinstance(grace, bool) or not isinstance(grace, int | float) or not 0 <= grace < math.inf:
-        raise BadOption("grace", grace, "seconds, 0 or more")
-    if isinstance(what, Selector):
-        selected = msgspec.structs.asdict(what.on_the_wire())
-        return Question("cancel_all", verbs.CancelAll(**selected, grace=grace), lambda answer: int(answer.count))
+def cancel(what: Any, grace: float) -> Question[str]:
+    """'cancelled', 'cancelling' or 'too_late'."""
+    _check_grace(grace)
     id = what if isinstance(what, str) else getattr(what, "id", None)
     if not isinstance(id, str):
         raise UsageError(f"{what!r} cannot be cancelled: give a task's id, its handle, or a Selector")
     return Question("cancel", verbs.CancelTask(id_bytes(id), grace), str)
+
+
+def cancel_all(selector: Selector, grace: float) -> _Asking:
+    """How many were or are being cancelled."""
+    _check_grace(grace)
+    return _in_parts("cancel_all", verbs.CancelAll(**_fields(selector), rounds=ROUNDS, grace=grace))
+
+
+def _check_grace(grace: object) -> None:
+    if isinstance(grace, bool) or not isinstance(grace, int | float) or not 0 <= grace < math.inf:
+        raise BadOption("grace", grace, "seconds, 0 or more")
+
+
+def _fields(selector: Selector) -> dict[str, Any]:
+    return msgspec.structs.asdict(selector.on_the_wire())
 
 
 def logs(id: bytes, after: str | None) -> Question[LogPage]:
@@ -176,14 +211,29 @@ def why(id: bytes) -> Question[dict[str, Any] | None]:
     )
 
 
-def affected(verb: str, selector: Selector) -> Question[int]:
+def affected(verb: str, selector: Selector) -> _Asking:
     """How many tasks `verb` was done to."""
-    return Question(verb, selector.on_the_wire(), lambda answer: int(answer.count))
+    return _in_parts(verb, verbs.Many(**_fields(selector), rounds=ROUNDS))
 
 
-def queue(verb: str, name: str) -> Question[int]:
-    """How many tasks of a queue `verb` was done to."""
-    return Question(verb, verbs.QueueName(name), lambda answer: int(answer.count))
+def count(selector: Selector, to: str | None) -> _Asking:
+    """How many tasks there are of those."""
+    return _in_parts("count", verbs.CountTasks(**_fields(selector), rounds=ROUNDS, to=to))
+
+
+def purge(name: str) -> _Asking:
+    """How many tasks of a queue were thrown away."""
+    return _in_parts("purge", verbs.PurgeQueue(name, ROUNDS))
+
+
+def _in_parts(verb: str, body: Any) -> _Asking:
+    """The question for each part, from where to go on."""
+
+    def part(after: str | None) -> Question[Part]:
+        asked = body if after is None else msgspec.structs.replace(body, after=after)
+        return Question(verb, asked, lambda answer: Part(answer.count, answer.next))
+
+    return part
 
 
 def pause(verb: str, queue: str | None, handler: str | None, why: str = "") -> Question[None]:

@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from otpq.core import events as ev
 from otpq.core.records import Needs
+from otpq.errors import did_you_mean
 from otpq.otp import NoConnection, send_request, tree
 from otpq.queue import queries
-from otpq.queue.bulks import Bulk, bulk_of
+from otpq.queue.bulks import Bulk, bulk_of, states_of
 from otpq.queue.clients import session_of
-from otpq.queue.looking import Selected, get_tasks, list_tasks, read_log, select_ids
+from otpq.queue.looking import Selected, get_tasks, list_tasks, read_log
 from otpq.queue.messages import Reload, Scale
 from otpq.queue.stats import Workers, queue_stats, worker_stats
 from otpq.queue.turns import Unanswered
@@ -231,11 +232,11 @@ class Answers:
                 self.fail(session_of(client), number, *trouble)
 
     def _go_on(self, session: bytes, number: int, bulk: Bulk) -> None:
-        if not bulk.selectors:
+        if bulk.has_ended:
             del self.bulks[name_of(session), number]
             if bulk.happening is not None:
                 self.happenings.note(*bulk.happening)
-            self.clients.tell(session, queries.answer(number, verbs.Affected(bulk.affected)))
+            self.clients.tell(session, queries.answer(number, verbs.Affected(bulk.affected, bulk.place)))
             return
 
         def then(answer: bytes | Selected | Unanswered) -> None:
@@ -244,9 +245,8 @@ class Answers:
             elif isinstance(answer, Selected) and self.bulks.get((name_of(session), number)) is bulk:
                 self._selected(session, number, bulk, answer)
 
-        inquiry = select_ids(bulk.selectors[0], bulk.after, self.running_now())
         try:
-            self.lookups.ask(inquiry, then)
+            self.lookups.ask(bulk.inquiry(self.running_now()), then)
         except queries.BadQuery as bad:
             self.fail(session, number, bad.code, str(bad))
 
@@ -255,6 +255,7 @@ class Answers:
         if not selected.ids:
             self._go_on(session, number, bulk)
             return
+        assert bulk.event is not None  # noqa: S101 - a count selects no ids
         try:
             self.ask_core(bulk.event(client=name_of(session), request=number, ids=tuple(selected.ids)))
         except queries.BadQuery as bad:
@@ -311,6 +312,22 @@ def _cancel(on: Answers, session: bytes, query: wire.Query, body: verbs.CancelTa
 
 def _bulk(on: Answers, session: bytes, query: wire.Query, body: Any) -> None:
     on.begin(session, query.number, bulk_of(query.verb, body))
+
+
+def _count(on: Answers, session: bytes, query: wire.Query, body: verbs.CountTasks) -> object:
+    if body.after is None and not (body.name or body.tag or body.before is not None or body.ids is not None):
+        states = states_of(body)  # these are counted anyway
+        of = [counts for queue, counts in on.counts().items() if body.queue in (None, queue)]
+        return verbs.Affected(sum(counts[state] for counts in of for state in states))
+    _bulk(on, session, query, body)
+    return None
+
+
+def _purge(on: Answers, session: bytes, query: wire.Query, body: verbs.PurgeQueue) -> None:
+    known = {*on.counts(), *(of["queue"] for of in on.core().queues())}  # those too that are empty, and served
+    if body.queue not in known:
+        raise queries.BadQuery("no_queue", f"there is no queue {body.queue!r}{did_you_mean(body.queue, known)}")
+    _bulk(on, session, query, body)
 
 
 def _pause(on: Answers, session: bytes, query: wire.Query, body: verbs.PauseOf) -> None:
@@ -393,7 +410,21 @@ def facts(on: Answers, *_: object) -> dict[str, Any]:
         "open_leases": core.open_leases,
         "tree": None if node is None else tree(node).plain(),
         **{name: getattr(core.stats, name) for name in core.stats.__struct_fields__},
+        "submitted": core.next_seq - 1,
+        **_ended(core.moves),
     }
+
+
+def _ended(moves: Mapping[tuple[str, str], int]) -> dict[str, int]:
+    """Runs since the core was made, by what they came to, and what was cancelled or expired before one."""
+    targets = {
+        "succeeded": "succeeded",
+        "failed": "failed",
+        "retried": "retrying",
+        "cancelled": "cancelled",
+        "expired": "expired",
+    }
+    return {name: sum(count for (_, to), count in moves.items() if to == target) for name, target in targets.items()}
 
 
 def _queues(on: Answers, *_: object) -> object:
@@ -471,7 +502,8 @@ ANSWERS: Final[dict[str, Callable[[Answers, bytes, wire.Query, Any], object]]] =
     "cancel_all": _bulk,
     "retry": _bulk,
     "delete": _bulk,
-    "purge": _bulk,
+    "purge": _purge,
+    "count": _count,
     "pause": _pause,
     "resume": _pause,
     "scale": _scale,

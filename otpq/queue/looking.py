@@ -29,11 +29,13 @@ if TYPE_CHECKING:
 __all__ = [
     "PATIENCE",
     "AnyLook",
+    "CountLook",
     "Inquiry",
     "LogLook",
     "Look",
     "Seen",
     "Selected",
+    "count_tasks",
     "get_tasks",
     "list_tasks",
     "look",
@@ -50,6 +52,8 @@ WHOLE_ROWS: Final = 50
 """As `ROWS`, where each comes with its payload and result."""
 SELECTED: Final = 1_000
 """Ids that one `Selected` has at most: one step's work."""
+COUNTED: Final = 25_000
+"""Rows that one `CountLook` looks at, some 10 ms."""
 LOOKS: Final = 4
 """Looks for one `Selected`."""
 
@@ -78,7 +82,16 @@ class LogLook(msgspec.Struct, frozen=True, tag=True):
     place: Place
 
 
-AnyLook: TypeAlias = Look | LogLook
+class CountLook(msgspec.Struct, frozen=True, tag=True):
+    """How many match, among the next `COUNTED` rows."""
+
+    filters: Filters
+    running: frozenset[int]
+    after: int | None = None
+    not_running: bool = False
+
+
+AnyLook: TypeAlias = Look | LogLook | CountLook
 
 
 class Seen(msgspec.Struct, frozen=True, tag=True):
@@ -87,6 +100,8 @@ class Seen(msgspec.Struct, frozen=True, tag=True):
     found: list[tuple[bytes, msgspec.Raw]]
     next: int | None
     """Where the next look begins; None: that was all."""
+    count: int = 0
+    """Of a `CountLook`: how many match."""
 
 
 class Selected(NamedTuple):
@@ -95,6 +110,8 @@ class Selected(NamedTuple):
     ids: list[bytes]
     next: int | None
     """As in `Seen`."""
+    counted: int = 0
+    """How many were counted, where nothing but that was asked."""
 
 
 Inquiry: TypeAlias = "Generator[AnyLook, Seen, bytes | Selected]"
@@ -110,6 +127,10 @@ def look(reading: Reading, what: AnyLook) -> Seen:
     if isinstance(what, LogLook):
         log = log_page(reading, what.id, what.place)
         return Seen([] if log is None else [(what.id, msgspec.Raw(encode(log)))], None)
+    if isinstance(what, CountLook):
+        without = what.running if what.not_running else ()
+        counted = reading.count(what.filters, after=what.after, scan=COUNTED, without=without)
+        return Seen([], counted.next, counted.count)
     page = reading.tasks(what.filters, limit=what.limit, after=what.after)
     rows = [row for row in page.rows if not (what.not_running and row.seq in what.running)]
     return Seen([(row.id, _packed_view(row, what) if what.views else _NOTHING) for row in rows], page.next)
@@ -189,6 +210,19 @@ def select_ids(selector: verbs.Selector, after: int | None, running: frozenset[i
         if after is None:
             break
     return Selected(ids, after)
+
+
+def count_tasks(selector: verbs.Selector, after: int | None, running: frozenset[int]) -> Inquiry:
+    """How many tasks a selector selects, among the next rows."""
+    count = 0
+    for _ in range(LOOKS):
+        is_queued = selector.state == TaskState.QUEUED
+        seen = yield CountLook(_filters(selector, running), running, after, not_running=is_queued)
+        count += seen.count
+        after = seen.next
+        if after is None:
+            break
+    return Selected([], after, count)
 
 
 def _filters(selector: verbs.Selector, running: frozenset[int]) -> Filters:

@@ -14,11 +14,23 @@ from otpq.core.records import TaskRow  # noqa: TC001 - msgspec reads the annotat
 from otpq.task import TaskState
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Collection, Mapping
 
     from otpq.core.records import Changes, LeaseRow, Loaded, LogChunk, Needs, Recovered
 
-__all__ = ["LOGGED_RUNS", "SCAN", "Counts", "Ended", "EndedPage", "Filters", "Page", "Reading", "Store"]
+__all__ = [
+    "LOGGED_RUNS",
+    "SCAN",
+    "Counted",
+    "Counts",
+    "Ended",
+    "EndedPage",
+    "Filters",
+    "Page",
+    "Reading",
+    "Store",
+    "is_pattern",
+]
 
 Counts: TypeAlias = dict[str, dict[TaskState, int]]
 """{queue: {state: n}}, always with all eight states."""
@@ -37,12 +49,18 @@ class Filters(msgspec.Struct, frozen=True, kw_only=True):
     state: str | None = None
     """One of the states a row can have: `running` is not one (the caller knows the open leases)."""
     name: str | None = None
+    """A handler's name, or a pattern (`is_pattern`) as SQLite's GLOB takes it: `*`, `?`, `[...]`."""
     queue: str | None = None
     tag: str | None = None
     before: float | None = None
     """Created before this time."""
     ids: tuple[bytes, ...] | None = None
     seqs: tuple[int, ...] | None = None
+
+
+def is_pattern(name: str | None) -> bool:
+    """Whether a filter's `name` is a pattern: it has a `*` or a `?`. `[*]` in it is the character itself."""
+    return name is not None and not {"*", "?"}.isdisjoint(name)
 
 
 class Page(msgspec.Struct, frozen=True):
@@ -52,6 +70,14 @@ class Page(msgspec.Struct, frozen=True):
     """May be fewer than asked for, even none, although more follow: then what matches is rare and the scan was cut."""
     next: int | None
     """Give it back as `after` for what follows; None: that was all."""
+
+
+class Counted(msgspec.Struct, frozen=True):
+    """What one step of a count found."""
+
+    count: int
+    next: int | None
+    """Give it back as `after` for the step that follows; None: that was all."""
 
 
 class Ended(msgspec.Struct, frozen=True):
@@ -165,6 +191,19 @@ class Reading(Protocol):
             limit: Rows wanted, 1 or more.
             after: The `next` of the page before.
             scan: Rows that may be looked at; see `Page.rows`.
+        """
+        ...
+
+    def count(
+        self, filters: Filters, *, after: int | None = None, scan: int = SCAN, without: Collection[int] = ()
+    ) -> Counted:
+        """One step of a count of the tasks that match.
+
+        Args:
+            filters: Which, as in `tasks`.
+            after: The `next` of the step before.
+            scan: Rows to look at in this step.
+            without: Seqs of tasks that do not count.
         """
         ...
 

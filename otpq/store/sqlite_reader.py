@@ -4,21 +4,21 @@ from __future__ import annotations
 
 import time
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import msgspec
 
 from otpq.core.records import LogChunk
 from otpq.store.errors import StoreClosed, StoreDamaged
 from otpq.store.history import decode_history
-from otpq.store.protocol import SCAN, Counts, Ended, EndedPage, Filters, Page
+from otpq.store.protocol import SCAN, Counted, Counts, Ended, EndedPage, Filters, Page, is_pattern
 from otpq.store.queries import load_queries
 from otpq.store.sqlite_errors import translated
 from otpq.store.sqlite_rows import lease_rows, task_rows
 from otpq.task import TaskState
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Collection, Iterator, Mapping
 
     import apsw
 
@@ -34,6 +34,15 @@ _LOOK_AT_CLOCK: Final = 2_000
 
 _RARE: Final = "state <> 'queued' AND state <> 'succeeded'"
 """As the index `tasks_rare` has it, word for word: else SQLite does not use it."""
+
+
+class _Walk(NamedTuple):
+    """One step of a walk over the tasks."""
+
+    where: str
+    values: dict[str, Any]
+    floor: int
+    """The seq down to which it goes."""
 
 
 class SqliteReader:
@@ -62,22 +71,23 @@ class SqliteReader:
         if limit < 1 or scan < 1:
             raise ValueError(f"limit={limit}, scan={scan}: both are 1 or more")
         with self._moment() as db:
-            top = self._next_seq(db) if after is None else after
-            conditions, values = _conditions(filters)
-            seqs = self._seqs(db, filters)
-            if seqs is not None:
-                values["seqs"] = msgspec.json.encode(seqs).decode()
-                conditions.append("seq IN (SELECT value FROM json_each(:seqs))")
-                floor = 0
-            else:
-                floor = self._floor(db, filters.state, conditions, top, scan)
-            where = " AND ".join([*conditions, "seq >= :floor", "seq < :top"])
-            query = f"SELECT * FROM task_rows WHERE {where} ORDER BY seq DESC LIMIT :limit"  # noqa: S608 - no text from outside
-            rows = task_rows(db.execute(query, {**values, "floor": floor, "top": top, "limit": limit}))
-            if len(rows) == limit:
-                return Page(rows, rows[-1].seq)
-            oldest = db.execute("SELECT min(seq) FROM tasks").get
-            return Page(rows, floor if oldest is not None and oldest < floor else None)
+            walk = self._walk(db, filters, after, scan)
+            query = f"SELECT * FROM task_rows WHERE {walk.where} ORDER BY seq DESC LIMIT :limit"  # noqa: S608 - no text from outside
+            rows = task_rows(db.execute(query, {**walk.values, "limit": limit}))
+            return Page(rows, rows[-1].seq if len(rows) == limit else self._below(db, walk.floor))
+
+    def count(
+        self, filters: Filters, *, after: int | None = None, scan: int = SCAN, without: Collection[int] = ()
+    ) -> Counted:
+        """Walk as `tasks` does."""
+        with self._moment() as db:
+            walk = self._walk(db, filters, after, scan)
+            query = f"SELECT count(*) FROM task_rows WHERE {walk.where}"  # noqa: S608 - no text from outside
+            values = walk.values
+            if without:
+                query += " AND +seq NOT IN (SELECT value FROM json_each(:without))"
+                values = {**values, "without": msgspec.json.encode(list(without)).decode()}
+            return Counted(db.execute(query, values).get, self._below(db, walk.floor))
 
     def counts(self, queue: str | None = None) -> Counts:
         """Read the kept counts."""
@@ -158,18 +168,32 @@ class SqliteReader:
         found = db.executemany("SELECT seq FROM tasks WHERE id = ?", asked) if asked else ()
         return [seq for (seq,) in found if filters.seqs is None or seq in filters.seqs]
 
+    def _walk(self, db: apsw.Connection, filters: Filters, after: int | None, scan: int) -> _Walk:
+        """What the next step looks at."""
+        conditions, values = _conditions(filters)
+        values["top"] = db.execute("SELECT next_seq FROM store").get if after is None else after
+        seqs = self._seqs(db, filters)
+        if seqs is not None:
+            values["seqs"] = msgspec.json.encode(seqs).decode()
+            values["floor"] = 0
+            conditions.append("seq IN (SELECT value FROM json_each(:seqs))")
+        elif filters.state == TaskState.QUEUED and db.execute(_SQL["state_count"], (filters.state,)).get <= scan:
+            # Few, perhaps far down: all of them by the lanes' index, then sorted. The plus keeps SQLite from walking by seq.
+            conditions[conditions.index("state = :state")] = "state = 'queued'"
+            return _Walk(" AND ".join([*conditions, "+seq < :top"]), values, 0)
+        else:
+            values["floor"] = self._floor(db, filters.state, conditions, values["top"], scan)
+        return _Walk(" AND ".join([*conditions, "seq >= :floor", "seq < :top"]), values, values["floor"])
+
     @staticmethod
-    def _next_seq(db: apsw.Connection) -> int:
-        next_seq: int = db.execute("SELECT next_seq FROM store").get
-        return next_seq
+    def _below(db: apsw.Connection, floor: int) -> int | None:
+        """Where the next step begins; None: nothing is below."""
+        oldest = db.execute("SELECT min(seq) FROM tasks").get
+        return floor if oldest is not None and oldest < floor else None
 
     @staticmethod
     def _floor(db: apsw.Connection, state: str | None, conditions: list[str], top: int, scan: int) -> int:
         """The seq down to which `scan` rows suffice; may add a condition that picks the index to walk."""
-        if state == TaskState.QUEUED and db.execute(_SQL["state_count"], (state,)).get <= scan:
-            # Few, perhaps far down: all of them by the lanes' index, then sorted. The plus keeps SQLite from walking by seq.
-            conditions[conditions.index("state = :state")] = "state = 'queued' AND +seq > 0"
-            return 0
         if state is not None and state not in (TaskState.QUEUED, TaskState.SUCCEEDED):
             conditions.append(_RARE)
             below = f"SELECT seq FROM tasks WHERE state = ? AND {_RARE} AND seq < ? ORDER BY seq DESC LIMIT ?"  # noqa: S608 - our own text
@@ -183,7 +207,7 @@ def _conditions(filters: Filters) -> tuple[list[str], dict[str, Any]]:
     """What a row must be, in SQL, and the values in it."""
     wanted = {
         "state = :state": filters.state,
-        "name = :name": filters.name,
+        "name GLOB :name" if is_pattern(filters.name) else "name = :name": filters.name,
         "queue = :queue": filters.queue,
         "instr(tags, ',' || :tag || ',') > 0": filters.tag,
         "created < :before": filters.before,

@@ -15,6 +15,7 @@ __all__ = [
     "CallNode",
     "CancelAll",
     "CancelTask",
+    "CountTasks",
     "CountsOf",
     "EventPage",
     "EventsOf",
@@ -25,11 +26,12 @@ __all__ = [
     "LogLine",
     "LogPage",
     "LogsOf",
+    "Many",
     "NodeDeath",
     "NodeOf",
     "PauseOf",
     "PoolName",
-    "QueueName",
+    "PurgeQueue",
     "Reason",
     "ScalePool",
     "Selector",
@@ -51,6 +53,7 @@ class Selector(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
     state: Text | None = None
     name: Name | None = None
+    """A handler's name; with a `*` (any characters) or `?` (one) in it, a pattern, where `[*]` is the character itself."""
     queue: Name | None = None
     tag: Text | None = None
     before: float | None = None
@@ -58,7 +61,22 @@ class Selector(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     ids: Annotated[list[TaskId], Meta(max_length=MAX_TASKS)] | None = None
 
 
-class CancelAll(Selector, frozen=True, kw_only=True, omit_defaults=True):
+class Many(Selector, frozen=True, kw_only=True, omit_defaults=True):
+    """Takes: which tasks something is done to, and how much of it before it is answered."""
+
+    rounds: Annotated[int, Meta(ge=1)] | None = None
+    """After how many thousand tasks, looked for in so many rounds, to answer what was done so far; None: when all is done."""
+    after: Text | None = None
+    """`Affected.next` of the answer before."""
+
+
+class CountTasks(Many, frozen=True, kw_only=True, omit_defaults=True):
+    """Takes: which tasks to count; with `to`, those alone that `cancel`, `retry`, `delete` or `purge` would be done to."""
+
+    to: Text | None = None
+
+
+class CancelAll(Many, frozen=True, kw_only=True, omit_defaults=True):
     """Takes: which tasks to cancel, and the seconds that those which run have to end by themselves."""
 
     grace: Annotated[float, Meta(ge=0)] = 5.0
@@ -202,10 +220,12 @@ class Reason(msgspec.Struct, frozen=True, array_like=True):
     facts: Facts
 
 
-class QueueName(msgspec.Struct, frozen=True, array_like=True):
-    """Takes: a queue."""
+class PurgeQueue(msgspec.Struct, frozen=True, array_like=True):
+    """Takes: a queue, and as `Many` how much of it before it is answered."""
 
     queue: Name
+    rounds: Annotated[int, Meta(ge=1)] | None = None
+    after: Text | None = None
 
 
 class PauseOf(msgspec.Struct, frozen=True, array_like=True):
@@ -241,6 +261,8 @@ class Affected(msgspec.Struct, frozen=True, array_like=True):
     """Answers: how many tasks it was done to."""
 
     count: int
+    next: Text | None = None
+    """Where to go on; None: that was all."""
 
 
 class EventsOf(msgspec.Struct, frozen=True, array_like=True):
@@ -300,9 +322,10 @@ VERBS: Final[dict[str, Verb]] = {
     "logs": Verb(LogsOf, LogPage),
     "cancel": Verb(CancelTask, str),
     "cancel_all": Verb(CancelAll, Affected),
-    "retry": Verb(Selector, Affected),
-    "delete": Verb(Selector, Affected),
-    "purge": Verb(QueueName, Affected),
+    "retry": Verb(Many, Affected),
+    "delete": Verb(Many, Affected),
+    "purge": Verb(PurgeQueue, Affected),
+    "count": Verb(CountTasks, Affected),
     "pause": Verb(PauseOf, Affected),
     "resume": Verb(PauseOf, Affected),
     "scale": Verb(ScalePool, list[Facts]),

@@ -104,6 +104,73 @@ def test_lists_are_newest_first_by_all_filters_in_pages_of_any_size(
         assert seqs(reading, limit=limit, scan=scan, **filters) == expected, filters
 
 
+def count(reading: Reading, *, scan: int = 1_000, without: tuple[int, ...] = (), **filters: Any) -> int:
+    """All steps, put together."""
+    found, after = 0, None
+    while True:
+        step = reading.count(Filters(**filters), after=after, scan=scan, without=without)
+        found += step.count
+        if step.next is None:
+            return found
+        assert after is None or step.next < after
+        after = step.next
+
+
+@pytest.mark.parametrize("scan", [1, 2, 1_000])
+def test_what_a_list_would_have_is_counted(
+    store: Store, reading: Reading, row: Callable[..., TaskRow], scan: int
+) -> None:
+    states = ["queued", "succeeded", "failed"]
+    rows = [
+        row(seq, state=states[seq % 3], finished=5.0, queue=f"q{seq % 2}", name=f"n{seq % 4}", tags=",a," * (seq % 2))
+        for seq in range(1, 30)
+    ]
+    insert(store, *rows)
+    for filters in (
+        {},
+        {"state": "failed"},
+        {"state": "queued", "name": "n?"},
+        {"queue": "q1", "name": "n1", "tag": "a"},
+        {"ids": (rows[3].id, rows[7].id, b"0" * 16)},
+        {"state": "queued", "seqs": (3, 6, 7)},
+    ):
+        assert count(reading, scan=scan, **filters) == len(seqs(reading, **filters)), filters
+    assert count(reading, scan=scan, state="queued", without=(3, 4, 6)) == len(seqs(reading, state="queued")) - 2
+
+
+@pytest.mark.parametrize(
+    "pattern",
+    [
+        ("email.*", {"email.send", "email.", "email.é"}),
+        ("email.?", {"email.é"}),
+        ("email.send", {"email.send"}),
+        ("*.send", {"email.send", "sms.send"}),
+        ("a[*]b", {"a*b"}),
+        ("a[[]*", {"a[1]"}),
+        ("a[1]", {"a[1]"}),
+        ("a*", {"a*b", "a[1]"}),
+        ("EMAIL.*", set()),
+        ("a[*", set()),
+    ],
+)
+@pytest.mark.parametrize(
+    "others", [{}, {"queue": "default"}, {"state": "queued"}, {"state": "queued", "queue": "default"}]
+)
+def test_a_pattern_finds_the_handlers_whose_names_are_like_it(
+    store: Store,
+    reading: Reading,
+    row: Callable[..., TaskRow],
+    pattern: tuple[str, set[str]],
+    others: dict[str, Any],
+) -> None:
+    glob, names = pattern
+    known = ["email.send", "email.", "email.é", "emails", "sms.send", "a*b", "a[1]"]
+    insert(store, *(row(seq, name=name, queue="default", state="queued") for seq, name in enumerate(known, 1)))
+    found = seqs(reading, name=glob, **others)
+    assert {known[seq - 1] for seq in found} == names
+    assert count(reading, name=glob, **others) == len(names)
+
+
 def test_a_list_without_room_is_refused(reading: Reading) -> None:
     with pytest.raises(ValueError, match="1 or more"):
         reading.tasks(Filters(), limit=0)

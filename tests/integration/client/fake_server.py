@@ -37,6 +37,8 @@ class FakeServer:
     ) -> None:
         self.listener = Listener(address, cookie)
         self.tasks = {} if tasks is None else tasks
+        self.parts = 1
+        """In how many parts what is done to many is answered."""
         self.keys: dict[str, bytes] = {}
         self.faults: Counter[str] = Counter()
         self.seen: Counter[str] = Counter()
@@ -273,8 +275,8 @@ class FakeServer:
                     return "too_late"
                 self._end(body.id, "cancelled")
                 return "cancelled"
-            case "cancel_all" | "retry" | "delete" | "purge" | "pause" | "resume":
-                return verbs.Affected(len(self.tasks))
+            case "cancel_all" | "retry" | "delete" | "purge" | "pause" | "resume" | "count":
+                return self._part(body)
             case "logs":
                 return self._log(body)
             case "events":
@@ -283,6 +285,11 @@ class FakeServer:
                 return [{"pool": body.pool, "workers": getattr(body, "workers", None)}]
             case _:
                 return self._stats().get(verb, []) if verb != "rpc" else self._next(body.function)
+
+    def _part(self, body: Any) -> verbs.Affected:
+        """All at once; or, if there are `parts`, so many, each as large as there are tasks."""
+        number = int(getattr(body, "after", None) or 1)
+        return verbs.Affected(len(self.tasks), str(number + 1) if number < self.parts else None)
 
     def _stats(self) -> dict[str, object]:
         """Answers to verbs that take nothing."""

@@ -210,6 +210,21 @@ def test_asking(run: Run) -> None:
     run(body)
 
 
+def test_what_is_done_to_many_is_asked_for_in_parts_until_there_is_no_more(run: Run, server: FakeServer) -> None:
+    async def body(client: AsyncClient) -> None:
+        await client.submit(Call("ok"))
+        server.parts = 3
+        seen: list[int] = []
+        assert await client.cancel(Selector(), on_progress=seen.append) == 3
+        assert await client.retry(Selector(), on_progress=seen.append) == 3
+        assert await client.delete(Selector(), on_progress=seen.append) == 3
+        assert await client.purge("a", on_progress=seen.append) == 3
+        assert seen == [1, 2, 3] * 4
+        assert await client.count() == await client.count(Selector(name="o*"), to="retry") == 3
+
+    run(body)
+
+
 def test_a_cancelled_waiter_leaves_nothing_behind(run: Run, server: FakeServer) -> None:
     async def body(client: AsyncClient) -> None:
         handle = await client.submit(Call("waits"))

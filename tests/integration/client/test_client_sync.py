@@ -211,6 +211,18 @@ def test_pages_and_iteration(client: Client) -> None:
     assert not list(client.iter_tasks(Selector(state="failed")))
 
 
+def test_what_is_done_to_many_is_asked_for_in_parts_until_there_is_no_more(client: Client, server: FakeServer) -> None:
+    client.submit(Call("ok"))
+    server.parts = 3
+    seen: list[int] = []
+    assert client.cancel(Selector(), on_progress=seen.append) == 3
+    assert client.retry(Selector(), on_progress=seen.append) == 3
+    assert client.delete(Selector(), on_progress=seen.append) == 3
+    assert client.purge("a", on_progress=seen.append) == 3
+    assert seen == [1, 2, 3] * 4
+    assert client.count() == client.count(Selector(name="o*"), to="retry") == 3
+
+
 def test_counts_have_all_eight_states(client: Client) -> None:
     client.submit(Call("ok"))
     assert client.counts() == {"default": {str(state): int(state == "succeeded") for state in TaskState}}

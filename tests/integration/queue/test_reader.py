@@ -8,12 +8,13 @@ import random
 import signal
 import threading
 import time
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 import psutil
 import pytest
 
+from otpq.client import questions
 from otpq.client.calls import Call
 from otpq.client.errors import QueryFailed
 from otpq.client.questions import Selector
@@ -129,6 +130,40 @@ def test_what_is_done_to_many_is_done_to_all_of_them_and_to_no_other(bench: Benc
         assert client.purge("other") == waiting
         assert client.purge("other") == 0
         assert sum(client.counts()["default"].values()) == sum(before["default"].values())
+
+
+def test_what_a_selector_selects_is_counted_before_and_while_it_is_touched(bench: Bench) -> None:
+    with bench.connect() as client:
+        fill(client, 3_000)
+        mail = sum(1 for _ in client.iter_tasks(Selector(name="mail")))
+        assert 0 < mail < client.count() == sum(sum(of.values()) for of in client.counts().values())
+        assert client.count(Selector(name="ma*")) == client.count(Selector(name="mail"), to="cancel") == mail
+        assert client.count(Selector(name="mail"), to="retry") == client.count(Selector(name="mail"), to="delete") == 0
+        waiting = sum(client.counts()["other"][state] for state in ("queued", "pending"))
+        assert client.count(Selector(queue="other"), to="purge") == waiting
+        assert client.count(Selector(queue="other", state="queued")) == client.counts()["other"]["queued"]
+        assert client.count(Selector(before=timedelta(hours=1))) == 0
+        seen: list[int] = []
+        assert client.cancel(Selector(name="m?il"), on_progress=seen.append) == mail
+        assert seen[-1] == mail
+        assert client.count(Selector(name="mail"), to="retry") == mail
+        with pytest.raises(QueryFailed, match=r"there is no queue 'othre'; did you mean 'other'\?"):
+            client.purge("othre")
+        with pytest.raises(QueryFailed, match="to='kill' is none of"):
+            client.count(to="kill")
+
+
+def test_what_is_done_in_parts_is_done_once(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(questions, "ROUNDS", 1)
+    with bench.connect() as client:
+        fill(client, 3_000)
+        mail = client.count(Selector(name="mail"))
+        seen: list[int] = []
+        assert client.cancel(Selector(name="mail"), on_progress=seen.append) == mail
+        assert len(seen) > 1
+        assert seen == sorted(seen)
+        waiting = client.count(Selector(queue="other"), to="purge")
+        assert client.purge("other") == waiting
 
 
 def test_a_question_waits_for_a_reader_that_is_not_there_yet(bench: Bench) -> None:

@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import json
 import warnings
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Self
 
 import pytest
+from msgspec import structs
 from typer.testing import CliRunner
 
-from otpq.cli import nodes as node_commands
-from otpq.cli import options, tasks
-from otpq.cli import queues as queue_commands
-from otpq.cli.exits import exit_code, one_line
+from otpq.cli import bulks, options
+from otpq.cli.exits import DEBUG, exit_code, one_line
 from otpq.cli.program import app
 from otpq.cli.up import is_here
 from otpq.client import address
@@ -27,12 +26,15 @@ from otpq.task import HistoryEntry, LogLine, Task, TaskError, TaskState
 from otpq.wire.cookie import BadCookie, Cookie
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from pathlib import Path
+    from typing import TypeAlias
 
     from typer.testing import Result
 
     from otpq.client.calls import Call
+
+    Told: TypeAlias = Callable[[int], object] | None
 
 ID = "0" * 32
 NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
@@ -101,6 +103,8 @@ class FakeClient:
         self.asked: list[tuple[Any, ...]] = []
         self.nexts: list[str | None] = []
         self.result: object = {"sent": 1}
+        self.selected = 3
+        self.missing: set[str] = set()
         self.error: Exception | None = None
         self.facts: dict[str, Any] = {"ok": True, "node": "a@h"}
 
@@ -121,7 +125,9 @@ class FakeClient:
             warnings.warn("no handler 'misspelt' is known", UserWarning, stacklevel=1)
         return FakeHandle(self.result)
 
-    def tasks(self, selector: Selector, *, limit: int, after: str | None) -> Page:
+    def tasks(self, selector: Selector, *, limit: int, after: str | None = None) -> Page:
+        if selector.ids is not None:
+            return Page([structs.replace(TASK, id=id) for id in selector.ids if id not in self.missing], None)
         self._ask("tasks", selector, limit, after)
         return Page([TASK], self.nexts.pop(0) if self.nexts else None)
 
@@ -139,19 +145,27 @@ class FakeClient:
         self._ask("counts", queue)
         return {"default": {str(state): i for i, state in enumerate(TaskState)}}
 
-    def cancel(self, what: str | Selector, grace: float) -> str | int:
+    def count(self, selector: Selector, *, to: str) -> int:
+        self._ask("count", selector, to)
+        return self.selected
+
+    def cancel(self, what: str | Selector, grace: float, *, on_progress: Told = None) -> str | int:
+        assert on_progress is None  # standard error is no terminal
         self._ask("cancel", what, grace)
         return "cancelling" if isinstance(what, str) else 3
 
-    def retry(self, selector: Selector) -> int:
+    def retry(self, selector: Selector, *, on_progress: Told = None) -> int:
+        assert on_progress is None  # standard error is no terminal
         self._ask("retry", selector)
         return 1
 
-    def delete(self, selector: Selector) -> int:
+    def delete(self, selector: Selector, *, on_progress: Told = None) -> int:
+        assert on_progress is None  # standard error is no terminal
         self._ask("delete", selector)
         return 0
 
-    def purge(self, queue: str) -> int:
+    def purge(self, queue: str, *, on_progress: Told = None) -> int:
+        assert on_progress is None  # standard error is no terminal
         self._ask("purge", queue)
         return 2
 
@@ -224,13 +238,13 @@ class FakeClient:
 @pytest.fixture
 def client(monkeypatch: pytest.MonkeyPatch) -> FakeClient:
     fake = FakeClient()
-    for module in (tasks, node_commands, queue_commands):
-        monkeypatch.setattr(module, "open_client", lambda *_: fake)
+    monkeypatch.setattr(options, "open_client", lambda *_: fake)
     return fake
 
 
-def otpq(*words: str) -> Result:
-    return CliRunner().invoke(app, words)
+def otpq(*words: str, typed: str = "", environment: dict[str, str] | None = None) -> Result:
+    around = {"COLUMNS": None, **(environment or {})}  # pytest may have set it
+    return CliRunner().invoke(app, words, input=typed, env=around, prog_name="otpq")
 
 
 # ------------------------------------------------------------ commands
@@ -245,7 +259,10 @@ def test_submit_reads_words_as_json_and_failing_that_as_text(client: FakeClient)
 def test_a_negative_number_is_an_argument_and_no_option(client: FakeClient) -> None:
     assert otpq("submit", "mail", "-1", "-2.5e3", "--kw", "n=-3").exit_code == 0
     assert client.asked == [("submit", "mail", (-1, -2500.0), {"n": -3}, 5)]
-    assert "No such option: -x" in otpq("submit", "mail", "-x").stderr
+    assert (
+        otpq("submit", "mail", "-x").stderr
+        == "otpq submit: no such option: -x; `otpq submit --help` shows which there are\n"
+    )
 
 
 def test_submit_may_be_strict(client: FakeClient) -> None:
@@ -337,7 +354,9 @@ def test_cancel_says_how_it_went(client: FakeClient) -> None:
 def test_cancel_of_several_says_how_many(client: FakeClient) -> None:
     other = "1" * 32
     assert otpq("cancel", ID, other).stdout == "cancelled 3 tasks\n"
-    assert json.loads(otpq("cancel", "--state", "queued", "--name", "mail", "--json").stdout) == {"cancelled": 3}
+    assert json.loads(otpq("cancel", "--state", "queued", "--name", "mail", "--json", "--yes").stdout) == {
+        "cancelled": 3
+    }
     assert otpq("cancel", ID, "--queue", "q").stdout == "cancelled 3 tasks\n"
     assert client.asked == [
         ("cancel", Selector(ids=[ID, other]), 5.0),
@@ -348,9 +367,9 @@ def test_cancel_of_several_says_how_many(client: FakeClient) -> None:
 
 def test_ended_tasks_are_retried_and_deleted(client: FakeClient) -> None:
     assert otpq("retry", ID).stdout == "retried 1 task\n"
-    assert otpq("delete", "--all", "--tag", "t").stdout == "deleted 0 tasks\n"
-    assert otpq("delete", "--all").exit_code == 0
-    assert otpq("purge", "mail").stdout == "purged 2 tasks\n"
+    assert otpq("delete", "--all", "--tag", "t", "-y").stdout == "deleted 0 tasks\n"
+    assert otpq("delete", "--all", "--yes").exit_code == 0
+    assert otpq("purge", "mail", "--yes").stdout == "purged 2 tasks\n"
     assert client.asked == [
         ("retry", Selector(ids=[ID])),
         ("delete", Selector(tag="t")),
@@ -364,6 +383,88 @@ def test_nobody_means_all_tasks_by_a_slip(client: FakeClient, command: str) -> N
     said = otpq(command)
     assert (said.exit_code, client.asked) == (2, [])
     assert "or --all" in said.stderr
+
+
+def test_who_selects_is_told_how_many_there_are_and_asked(client: FakeClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bulks, "_is_anyone_here", lambda: True)
+    said = otpq("cancel", "--name", "mail.*", typed="y\n")
+    assert (said.exit_code, said.stdout.splitlines()[-1]) == (0, "cancelled 3 tasks")
+    assert said.stderr.startswith("cancel 3 tasks? [y/N]:")
+    assert client.asked == [("count", Selector(name="mail.*"), "cancel"), ("cancel", Selector(name="mail.*"), 5.0)]
+    client.asked.clear()
+    said = otpq("delete", "--state", "failed", typed="\n")
+    assert (said.exit_code, said.stderr) == (1, "delete 3 tasks? [y/N]:nothing is done\n")
+    assert client.asked == [("count", Selector(state="failed"), "delete")]
+
+
+@pytest.mark.parametrize(
+    ("words", "what"),
+    [
+        (("cancel", "--queue", "q"), "cancel"),
+        (("retry", "--all"), "retry"),
+        (("delete", "--before", "1h"), "delete"),
+        (("purge", "mail"), "purge"),
+    ],
+)
+def test_where_nobody_can_be_asked_nothing_is_done_but_with_yes(
+    client: FakeClient, words: tuple[str, ...], what: str
+) -> None:
+    said = otpq(*words)
+    line = f"otpq: this would {what} 3 tasks, and nobody is here to be asked; with --yes it is done\n"
+    assert (said.exit_code, said.stdout, said.stderr) == (2, "", line)
+    assert [asked[0] for asked in client.asked] == ["count"]
+    assert otpq(*words, environment={"OTPQ_YES": "1"}).exit_code == 0
+    assert client.asked[-1][0] == what
+
+
+def test_nobody_is_asked_about_nothing_and_about_what_is_named(client: FakeClient) -> None:
+    client.selected = 0
+    assert otpq("retry", "--tag", "t").stdout == "retried 1 task\n"
+    client.asked.clear()
+    assert otpq("delete", ID).exit_code == 0
+    assert client.asked == [("delete", Selector(ids=[ID]))]
+
+
+@pytest.mark.parametrize("command", ["retry", "delete"])
+def test_if_one_that_is_named_is_not_there_nothing_is_done(client: FakeClient, command: str) -> None:
+    client.missing = {"1" * 32}
+    said = otpq(command, ID, "1" * 32)
+    assert (said.exit_code, said.stderr, client.asked) == (6, f"otpq: there is no task '{'1' * 32}'\n", [])
+
+
+def test_a_slip_in_the_name_of_what_is_paused_is_pointed_out(client: FakeClient) -> None:
+    said = otpq("pause", "mial", "--handler", "mail.sned")
+    assert (said.exit_code, said.stdout) == (0, "paused\n")
+    assert said.stderr == (
+        "otpq: no queue 'mial' is known; did you mean 'mail'? It is paused all the same\n"
+        "otpq: no handler 'mail.sned' is known; did you mean 'mail.send'? It is paused all the same\n"
+    )
+    assert otpq("pause", "mail").stderr == otpq("pause", "reports").stderr == ""
+    assert client.asked[0] == ("pause", "mial", "mail.sned", "")
+
+
+@pytest.mark.parametrize(
+    ("text", "age"),
+    [
+        ("30s", timedelta(seconds=30)),
+        ("5m", timedelta(minutes=5)),
+        ("1.5h", timedelta(minutes=90)),
+        ("2d", timedelta(2)),
+    ],
+)
+def test_tasks_are_selected_by_their_age(client: FakeClient, text: str, age: timedelta) -> None:
+    assert otpq("list", "--before", text).exit_code == 0
+    assert client.asked == [("tasks", Selector(before=age), 20, None)]
+
+
+@pytest.mark.parametrize("text", ["1x", "1", "-1h", "h", "yesterday", "1e9999d", "99999999999w"])
+def test_what_is_neither_an_age_nor_a_time_is_refused(client: FakeClient, text: str) -> None:
+    said = otpq("list", f"--before={text}")
+    assert (said.exit_code, client.asked) == (2, [])
+    assert said.stderr == (
+        f"otpq: before={text!r} is not allowed: an age such as 30s, 5m, 1h, 2d or 1w, "
+        "or a time such as 2026-01-31 or 2026-01-31T12:00\n"
+    )
 
 
 def test_a_script_has_its_own_options(client: FakeClient) -> None:
@@ -492,7 +593,7 @@ def test_a_node_is_drained(client: FakeClient) -> None:
 def test_what_a_pool_does_not_do_is_one_line(client: FakeClient) -> None:
     client.error = QueryFailed("no_pool", "there is no pool 'x'; there are: cpu")
     said = otpq("scale", "x", "4")
-    assert (said.exit_code, said.stderr) == (1, "otpq: there is no pool 'x'; there are: cpu\n")
+    assert (said.exit_code, said.stderr) == (6, "otpq: there is no pool 'x'; there are: cpu\n")
 
 
 def test_health_fails_if_the_node_is_not_well(client: FakeClient, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -542,9 +643,15 @@ def test_ctrl_c_ends_a_command_without_a_word(client: FakeClient) -> None:
     assert (said.exit_code, said.stdout, said.stderr) == (130, "", "")
 
 
-def test_a_bug_keeps_its_traceback(client: FakeClient) -> None:
-    client.error = ZeroDivisionError()
-    assert isinstance(otpq("show", "abc").exception, ZeroDivisionError)
+def test_a_bug_is_one_line_too_and_keeps_its_traceback_for_who_wants_it(client: FakeClient) -> None:
+    client.error = ZeroDivisionError("no")
+    said = otpq("show", "abc")
+    assert (said.exit_code, said.stderr) == (1, "otpq: ZeroDivisionError: no; --debug shows where\n")
+    assert isinstance(otpq("show", "abc", environment={DEBUG: "1"}).exception, ZeroDivisionError)
+    for words in (("show", "abc", "--debug"), ("--debug", "show", "abc")):
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setenv(DEBUG, "")
+            assert isinstance(otpq(*words).exception, ZeroDivisionError)
 
 
 @pytest.mark.parametrize(
@@ -553,7 +660,7 @@ def test_a_bug_keeps_its_traceback(client: FakeClient) -> None:
         (("submit", "mail", "--kw", "html"), "K=V"),
         (("submit-script", "--env", "A", "/a"), "K=V"),
         (("submit-script", "-o", "retires=1", "/a"), "did you mean 'retries'"),
-        (("scale", "cpu", "many"), "Invalid value for 'N'"),
+        (("scale", "cpu", "many"), "otpq scale: invalid value for 'N': 'many' is not a valid int"),
         (("submit", "mail", "-o", "retires=1"), "did you mean 'retries'"),
         (("node", "--name", "nonsense"), "has no '@'"),
         (("node", "--app", "shop"), "file.py:app"),
@@ -573,14 +680,22 @@ def test_a_bug_keeps_its_traceback(client: FakeClient) -> None:
         (("submit", "a\nb"), "a handler's name is printable text, got 'a\\nb'"),
         (("check", "memory:"), "memory:"),
         (("check", "postgres:x"), "unknown kind of store"),
-        (("lst",), "No such command"),
+        (("migrate", "memory:"), "only a store in a file can be checked or migrated"),
+        (("lst",), "otpq: no such command 'lst'. Did you mean 'list'?"),
+        (("cookie", "nwe"), "otpq cookie: no such command 'nwe'. Did you mean 'new'?"),
+        (("list", "--stat", "x"), "otpq list: no such option: --stat; did you mean '--state'?"),
+        (("list", "--state"), "otpq: option '--state' requires an argument"),
+        (("show",), "otpq show: missing argument 'ID'"),
+        (("--debgu",), "otpq: no such option: --debgu; did you mean '--debug'?"),
+        (("top", "--interval", "0", "--once"), "otpq top: invalid value for '--interval'"),
+        (("top",), "use --once, or --json"),
     ],
 )
 def test_wrong_words_are_told_with_exit_code_2(words: tuple[str, ...], part: str) -> None:
     said = otpq(*words)
     assert (said.exit_code, said.stdout) == (2, "")
     assert part in said.stderr
-    assert "Traceback" not in said.stderr
+    assert len(said.stderr.splitlines()) == 1
 
 
 def test_node_is_among_the_commands_and_tells_its_options() -> None:
