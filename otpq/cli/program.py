@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import typer
 from typer.core import TyperCommand, TyperGroup
 
-from otpq.cli import nodes, queues, stores, tasks, top
+from otpq.cli import nodes, queues, shell, stores, tasks, top
 from otpq.cli.command import Debug, made
 from otpq.cli.exits import one_line_errors
 
@@ -78,6 +78,7 @@ def program(*, debug: Debug = False) -> None:
 _UNREAD = {"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []}
 _add("node", nodes.node, context_settings=_UNREAD)  # node.py reads its words, `--help` too
 _add("up", nodes.up)
+_add("shell", shell.shell)
 _add("submit", tasks.submit, cls=tasks.Submit)
 # What stands behind the path is the script's, options of its own too.
 _add("submit-script", tasks.submit_script, context_settings={"allow_interspersed_args": False})

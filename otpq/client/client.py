@@ -634,6 +634,11 @@ class Client:
         """The name of the node that answered, once one has."""
         return self._session.io.welcomed.get().node
 
+    @property
+    def why_away(self) -> str | None:
+        """Why the node does not answer now, in words; None: it does, as far as is known."""
+        return self._session.io.why_down()
+
     def close(self, timeout: float = 5.0) -> None:
         """Close the connection after up to `timeout` seconds for what `submit_soon` has under way. Twice is fine."""
         if self._finalizer.detach() is not None:
