@@ -8,7 +8,7 @@ import typer
 from typer.core import TyperCommand, TyperGroup
 from typer.main import get_command
 
-from otpq.cli import nodes, queues, tasks
+from otpq.cli import nodes, queues, shell, tasks
 from otpq.cli.exits import one_line_errors
 
 if TYPE_CHECKING:
@@ -77,6 +77,7 @@ _add("scale", nodes.scale)
 _add("reload", nodes.reload)
 _add("health", nodes.health)
 _add("check", nodes.check)
+_add("shell", shell.shell)
 _add("demo", nodes.demo)
 
 cookie = typer.Typer(cls=OneLineErrors, help="The secret of a cluster.", no_args_is_help=True, rich_markup_mode=None)
