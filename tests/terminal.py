@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import signal
 import sys
 from typing import TYPE_CHECKING, Final, Self
 
@@ -66,6 +67,10 @@ class Terminal:
         self._process.expect(_HAS_READ)
         self._process.expect(_READS)
         return _SIGNS.sub("", self._process.before).strip("\n")
+
+    def hangs_up(self) -> None:
+        """Close the terminal."""
+        self._process.kill(signal.SIGHUP)
 
     def leave(self) -> int:
         """Ctrl-D, and the exit code."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 import tempfile
 import time
@@ -59,6 +60,8 @@ def embedded_node(app: App, name: str | None, workers: str | None, cookie_file: 
         workers: How many.
         cookie_file: Where its cookie is.
     """
+    for number in {signal.SIGTERM, getattr(signal, "SIGHUP", signal.SIGTERM)}:
+        signal.signal(number, _leave)
     if name is not None:
         with start(app, name, workers=workers, cookie_file=cookie_file) as node:
             yield _ready(node)
@@ -76,6 +79,11 @@ def embedded_node(app: App, name: str | None, workers: str | None, cookie_file: 
         ) as node,
     ):
         yield _ready(node)
+
+
+def _leave(number: int, _frame: object) -> None:
+    """End as Ctrl-D does, also when the terminal is closed: what was made for this shell goes with it."""
+    raise SystemExit(128 + number)
 
 
 def _ready(node: Node) -> Node:

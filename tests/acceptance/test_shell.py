@@ -303,6 +303,17 @@ def test_an_embedded_node_takes_any_map_and_ends_with_the_shell(tmp_path: Path) 
     assert not list((tmp_path / ".otpq").glob(f"shell-{pid}*"))
 
 
+def test_an_embedded_node_ends_when_the_terminal_is_closed(tmp_path: Path) -> None:
+    environment = {**os.environ, "HOME": str(tmp_path), "TMPDIR": str(tmp_path)}
+    environment.pop("OTPQ_NODE", None)
+    with Terminal(tmp_path, environment, "--embedded") as terminal:
+        terminal.sees("otpq(shell-")
+        terminal.sees("1>")
+        assert list(tmp_path.glob("otpq-shell-*"))
+        terminal.hangs_up()
+        wait_until(lambda: not list(tmp_path.glob("otpq-shell-*")))
+
+
 def test_an_embedded_node_with_a_name_and_an_app_keeps_its_tasks(tmp_path: Path) -> None:
     stage = Stage(tmp_path)
     words = ("shell", "--embedded", "--name", stage.name, "--workers", "1", "--app", "jobs.py:app", "-c")
