@@ -8,6 +8,7 @@ import msgpack
 
 from otpq.context import MAX_CHECKPOINT
 from otpq.wire.plain import SCALARS, is_plain
+from otpq.worker.soft_timeout import uninterrupted
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -63,7 +64,8 @@ def pack_checkpoint(value: object) -> bytes:
     Raises:
         BadValue: A part of it has no form, or it is too large.
     """
-    from otpq.wire.values import BadValue, pack_result  # as above
+    with uninterrupted:  # the import system takes a SoftTimeout, an OSError, for a file that is not there, and goes on
+        from otpq.wire.values import BadValue, pack_result  # as above
 
     try:
         packed = pack_result(value)

@@ -329,7 +329,7 @@ class StoreAgainstModel(RuleBasedStateMachine):
 def test_any_history_gives_the_answers_of_the_model(kind: Callable[[], Any]) -> None:
     machine = type("Machine", (StoreAgainstModel,), {"kind": staticmethod(kind)})
     quick = settings(
-        max_examples=60,
+        max_examples=40,
         stateful_step_count=25,
         deadline=None,  # a test never asserts on time
         suppress_health_check=list(HealthCheck),

@@ -1,5 +1,7 @@
 import datetime as dt
+import sys
 import uuid
+from threading import get_ident
 from typing import Any
 
 import msgpack
@@ -7,8 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+import otpq.wire
 from otpq.wire.messages import MAX_PAYLOAD
 from otpq.wire.values import BadValue
+from otpq.worker import soft_timeout
 from otpq.worker.values import MAX_MESSAGE, MAX_TRACEBACK, UnpackableResult, pack_checkpoint, pack_error, pack_value
 
 plain = st.recursive(
@@ -141,3 +145,24 @@ def test_a_checkpoint_is_a_value_or_refused_with_its_place() -> None:
         pack_checkpoint({"a": [1, {2}]})
     with pytest.raises(BadValue, match=r"^checkpoint: 1,048,\d\d\d bytes when packed, more than 1,048,576"):
         pack_checkpoint(bytes(1 << 20))
+
+
+def test_no_soft_timeout_comes_while_a_checkpoint_has_us_import_something(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[bool] = []
+
+    class Watching:
+        @staticmethod
+        def find_spec(name: str, _path: object = None, _target: object = None) -> None:
+            if name == "otpq.wire.values":
+                seen.append(get_ident() in soft_timeout._interruptible)
+
+    monkeypatch.setattr(otpq.wire, "values", otpq.wire.values)  # to be put back, as is the next
+    monkeypatch.delitem(sys.modules, "otpq.wire.values")
+    monkeypatch.setattr(sys, "meta_path", [Watching, *sys.meta_path])
+    soft_timeout._interruptible.add(get_ident())
+    try:
+        pack_checkpoint(1)
+        assert get_ident() in soft_timeout._interruptible
+    finally:
+        soft_timeout._interruptible.discard(get_ident())
+    assert seen == [False]
