@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from otpq.errors import UsageError, did_you_mean
 from otpq.otp import CallFailed, tree
+from otpq.script_paths import locate
 from otpq.worker.pool import Pool
 
 if TYPE_CHECKING:
@@ -74,6 +75,13 @@ class Functions:
             for ident, frame in frames.items()
         }
 
+    def scripts(self, paths: list[str]) -> list[str | None]:
+        """What is wrong with each path of a script on this node; None: it may be run."""
+        if not isinstance(paths, list) or not all(isinstance(path, str) for path in paths):
+            raise UsageError("scripts: paths is a list of texts")
+        dirs = tuple(map(str, self._config.script_dirs))
+        return [locate(path, dirs) for path in paths]
+
     def log_level(self, level: str) -> str:
         """Have the node log from that level on; the one before."""
         logger = logging.getLogger("otpq")
@@ -89,4 +97,5 @@ _TABLE: Final[dict[str, Callable[..., Any]]] = {
     "tree": Functions.tree,
     "stacks": Functions.stacks,
     "log_level": Functions.log_level,
+    "scripts": Functions.scripts,
 }

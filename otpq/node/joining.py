@@ -11,9 +11,15 @@ from otpq.otp import call
 if TYPE_CHECKING:
     from otpq.otp import Server
 
-__all__ = ["LEAVE", "Fatal", "JoinRefused", "JoinedCluster", "NodeNameTaken", "leave"]
+__all__ = ["IS_IN", "LEAVE", "Fatal", "JoinRefused", "JoinedCluster", "NodeNameTaken", "is_in", "leave"]
 
+IS_IN: Final = "is_in"
 LEAVE: Final = "leave"
+
+
+def is_in(uplink: Server) -> bool:
+    """Whether this node is a member now, so that a goodbye would be heard."""
+    return bool(call(uplink, IS_IN))
 
 
 def leave(uplink: Server) -> None:
