@@ -143,6 +143,13 @@ class Answers:
         else:
             self.fail(ordered.client, ordered.request, failure.code, str(failure), failure.field)
 
+    def _note_order(self, ordered: Ordered) -> None:
+        order, facts = ordered.order, {"pool": ordered.name, "answers": ordered.facts}
+        if isinstance(order, Scale):
+            self.happenings.note("scaled", {**facts, "workers": order.workers})
+        else:
+            self.happenings.note("reloaded", facts)
+
     # --- management functions --------------------------------------------------------------------------------------------
 
     def call_node(self, session: bytes, number: int, node: str, request: tuple[str, dict[str, Any]]) -> None:
@@ -171,13 +178,6 @@ class Answers:
             case reason, _:
                 what = "went down" if reason == NoConnection() else f"could not ({reason!r})"
                 self.fail(label.session, label.number, "refused", f"{label.node} {what} before it had answered")
-
-    def _note_order(self, ordered: Ordered) -> None:
-        order, facts = ordered.order, {"pool": ordered.name, "answers": ordered.facts}
-        if isinstance(order, Scale):
-            self.happenings.note("scaled", {**facts, "workers": order.workers})
-        else:
-            self.happenings.note("reloaded", facts)
 
     # --- what is read from the store -------------------------------------------------------------------------------------
 

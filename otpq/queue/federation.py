@@ -56,10 +56,10 @@ class Hooks:
     facts: Callable[[str, list[dict[str, Any]]], None]
     """What a pool tells of its workers."""
     answered: Callable[[PoolAnswer], None]
-    distribution: Distribution | None
-    """The way between this node's processes and others'; None: there is no node around."""
     happened: Callable[[str, dict[str, Any]], None]
     """A node is up, suspected or down: the kind of event, and its facts."""
+    distribution: Distribution | None
+    """The way between this node's processes and others'; None: there is no node around."""
 
 
 class Federation:

@@ -173,8 +173,8 @@ class QueueServer(GenServer):
             gone=self._answers.pool_gone,
             facts=lambda session, workers: self._answers.workers.told(session, self._pools.node_of(session), workers),
             answered=self._answers.pool_answered,
-            distribution=self.registry.distribution,
             happened=self._happenings.note,
+            distribution=self.registry.distribution,
         )
         return Federation(me, epoch, lease, self._listener, hooks)
 

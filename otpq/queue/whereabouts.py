@@ -45,9 +45,8 @@ def whereabouts(
         state = states.get((facts["node"], facts["incarnation"]), "down")  # another incarnation has taken its place
         place = _run_of(seq, workers) if facts["running"] else _place_of(facts, workers, open_of)
         return {"node_state": state, **place}
-    if code == "no_worker" and facts["pools"] == len(
-        facts["there"]
-    ):  # else not all are named, and a count would be wrong
+    if code == "no_worker" and 0 < facts["pools"] == len(facts["there"]):
+        # Where not all of them are named, a count would be wrong.
         there = {(of["node"], of["pool"]) for of in facts["there"]}
         mine = [row["state"] for row in workers if (row["node"], row.get("pool")) in there]
         return {"workers": {state: mine.count(state) for state in STATES}}

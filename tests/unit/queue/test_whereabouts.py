@@ -67,5 +67,6 @@ def test_the_workers_of_busy_pools_are_counted_by_state() -> None:
     told = whereabouts("no_worker", facts, 7, workers=rows, nodes=NODES, open_of=open_of)
     assert told == {"workers": {"active": 1, "idle": 0, "starting": 1, "offline": 0}}
     assert whereabouts("no_worker", {**facts, "pools": 0}, 7, workers=rows, nodes=NODES, open_of=open_of) == {}
+    assert whereabouts("no_worker", {"pools": 0, "there": []}, 7, workers=rows, nodes=NODES, open_of=open_of) == {}
     assert whereabouts("no_worker", {**facts, "pools": 11}, 7, workers=rows, nodes=NODES, open_of=open_of) == {}
     assert whereabouts("paused", {}, 7, workers=rows, nodes=NODES, open_of=open_of) == {}
