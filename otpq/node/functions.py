@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import msgspec
 
-from otpq.errors import UsageError, did_you_mean
+from otpq.errors import OtpqError, UsageError, did_you_mean
 from otpq.node.joining import DRAIN
 from otpq.node.processes import WORKER, ended_by, find, plain_info, supervisor_of, what_follows, worker_in, workers_of
 from otpq.node.showing import plain
@@ -66,6 +66,7 @@ class Functions:
 
         Raises:
             UsageError: There is none of this name, the arguments are not its own, or it cannot be done: in one line.
+            OtpqError: It failed, which it should not; the log has more.
         """
         function = _TABLE.get(name)
         if function is None:
@@ -75,6 +76,12 @@ class Functions:
             return function(self, **checked)
         except OtpError as error:
             raise UsageError(f"{name}: {error}") from None
+        except OtpqError:
+            raise
+        except Exception as error:
+            # A border: an operator's look, said again and again, must not bring down who passes it on.
+            logger.exception("the function %s failed", name)
+            raise OtpqError(f"{name} failed: {type(error).__name__}: {error}; the node's log has more") from None
 
     # --- the node ---------------------------------------------------------------------------------------------------
 

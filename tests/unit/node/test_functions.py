@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from otpq.errors import UsageError
+from otpq.errors import OtpqError, UsageError
 from otpq.node import functions as node_functions
 from otpq.node.functions import Functions
 from otpq.node.joining import DRAIN
@@ -154,15 +154,17 @@ def test_what_cannot_be_done_is_said_in_one_line(
     assert "\n" not in str(caught.value)
 
 
-def test_an_error_inside_a_function_does_not_pass_for_a_wrong_argument(
-    functions: Functions, monkeypatch: pytest.MonkeyPatch
+def test_an_error_inside_a_function_is_logged_and_ends_nobody(
+    functions: Functions, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     def broken(_server: object) -> Any:
         raise TypeError("ours")
 
     monkeypatch.setattr(node_functions, "info", broken)
-    with pytest.raises(TypeError, match="ours"):
+    with pytest.raises(OtpqError, match=r"^info failed: TypeError: ours; the node's log has more$") as caught:
         functions("info", {"pid": "pruner"})
+    assert not isinstance(caught.value, UsageError)  # it is no wrong argument
+    assert "in broken" in caplog.text
 
 
 # --- looking ---------------------------------------------------------------------------------------------------------
