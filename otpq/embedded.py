@@ -40,6 +40,9 @@ _BOOT: Final = "import sys; sys.path.append(sys.argv.pop(1)); from otpq.cli impo
 _MARGIN: Final = 10.0
 """Seconds that a node has to end when no task has any left. One that is told to end at once takes five at the most."""
 
+_GRACE: Final = 30.0
+"""Seconds that running tasks have unless something else is said, as of `otpq node`."""
+
 _OUTPUT_LINES: Final = 100
 
 
@@ -81,12 +84,13 @@ def start(
     workers: int | str | None = None,
     queues: Sequence[str] | None = None,
     *,
+    config: Path | str | None = None,
     pools: Mapping[str, str] | None = None,
     script_dirs: Sequence[Path | str] = (),
     memory: str | float | None = None,
     directory: Path | str | None = None,
     cookie_file: Path | str | None = None,
-    grace: float = 30.0,
+    grace: float | None = None,
     timeout: float = 60.0,
 ) -> Node:
     """Start a node that runs the tasks of `app`; returns when it serves.
@@ -100,22 +104,26 @@ def start(
         store: A store URL, or 'memory:'; else a file in the directory.
         workers: How many, or a range such as '1..4', of which there are as many as work needs; else '1..CPUS'.
         queues: What they serve; else 'default'.
+        config: A cluster.yaml. The node is the one of it that `name` says, or its only one; what else is given here goes
+            before what the file says.
         pools: More pools by name, as `otpq node --pool` has them: `{'io': 'executor=async,parallel=50,queues=io'}`.
         script_dirs: Directories of whose scripts any may be run.
         memory: What tasks may have reserved together: MiB, or a text with a unit; else what the machine has.
         directory: Where the node keeps its things; else `~/.otpq/NAME`.
         cookie_file: Else `OTPQ_COOKIE_FILE`, else `~/.otpq/cookie`, made if there is none.
-        grace: Seconds that running tasks have to end when the node is stopped.
+        grace: Seconds that running tasks have to end when the node is stopped; else 30.
         timeout: Seconds that the node has to get ready.
 
     Raises:
-        UsageError: The app cannot be found by a child, or an argument cannot be right.
+        UsageError: The app cannot be found by a child, or an argument, or something in the file, cannot be right.
         NodeNotStarted: The node's own words and exit code.
     """
     if _is_child():
         raise InsideChild
-    named = name or _node_name(app)
+    filed = {} if config is None else _filed(Path(config), name)
+    named = str(filed["name"]) if filed else name or _node_name(app)
     options = {
+        "--config": None if config is None else Path(config).expanduser().absolute(),
         "--name": named,
         "--app": app.reference,
         "--workers": workers,
@@ -131,7 +139,9 @@ def start(
     arguments += [f"--script-dir={Path(entry).absolute()}" for entry in script_dirs]
     arguments += [f"--path={Path(entry).absolute()}" for entry in sys.path]
     process, lifeline = _spawn(arguments)
-    node = Node(process, lifeline, named, None if cookie_file is None else Path(cookie_file), grace)
+    cookie = cookie_file or filed.get("cookie_file")
+    patience = filed.get("grace", _GRACE) if grace is None else grace
+    node = Node(process, lifeline, named, None if cookie is None else Path(cookie), patience)
     try:
         node.wait_ready(timeout)
     except BaseException:
@@ -328,6 +338,14 @@ def _spawn(arguments: list[str]) -> tuple[subprocess.Popen[str], int]:
     finally:
         os.close(theirs)
     return process, ours
+
+
+def _filed(path: Path, name: str | None) -> dict[str, Any]:
+    """What a cluster.yaml says of the node that is meant."""
+    from otpq.node.cluster_file import ClusterFile  # with it comes PyYAML
+
+    file = ClusterFile.read(path)
+    return file.settings(file.name(name))
 
 
 def _node_name(app: App) -> str:

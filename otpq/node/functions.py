@@ -18,12 +18,13 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import msgspec
 
-from otpq.errors import OtpqError, UsageError, did_you_mean
+from otpq.errors import UsageError, did_you_mean
 from otpq.node.joining import DRAIN
 from otpq.node.processes import WORKER, ended_by, find, plain_info, supervisor_of, what_follows, worker_in, workers_of
 from otpq.node.showing import plain
 from otpq.node.tracing import Traces
 from otpq.otp import CallFailed, Kill, OtpError, Pid, Supervisor, exit, info, send_after, state, tree
+from otpq.script_paths import locate
 from otpq.worker.pool import Pool
 from otpq.worker.stacks import NoStacks, threads_of
 from otpq.worker.worker import Worker
@@ -40,6 +41,7 @@ logger = logging.getLogger("otpq.node")
 
 Name = Annotated[str, msgspec.Meta(min_length=1, max_length=300)]
 Count = Annotated[int, msgspec.Meta(ge=0, lt=2**62)]
+Paths = list[str]
 Which = Name | Count
 """A process: a name, a printed pid, or its number."""
 
@@ -66,7 +68,6 @@ class Functions:
 
         Raises:
             UsageError: There is none of this name, the arguments are not its own, or it cannot be done: in one line.
-            OtpqError: It failed, which it should not; the log has more.
         """
         function = _TABLE.get(name)
         if function is None:
@@ -76,12 +77,6 @@ class Functions:
             return function(self, **checked)
         except OtpError as error:
             raise UsageError(f"{name}: {error}") from None
-        except OtpqError:
-            raise
-        except Exception as error:
-            # A border: an operator's look, said again and again, must not bring down who passes it on.
-            logger.exception("the function %s failed", name)
-            raise OtpqError(f"{name} failed: {type(error).__name__}: {error}; the node's log has more") from None
 
     # --- the node ---------------------------------------------------------------------------------------------------
 
@@ -104,6 +99,11 @@ class Functions:
             return Pool.status(pool)
         except CallFailed as failed:
             return {"error": str(failed)}
+
+    def scripts(self, paths: Paths) -> list[str | None]:
+        """What is wrong with each path of a script on this node; None: it may be run."""
+        dirs = tuple(map(str, self._config.script_dirs))
+        return [locate(path, dirs) for path in paths]
 
     def log_level(self, level: Name) -> str:
         """Have the node log from that level on; the one before."""
@@ -275,6 +275,7 @@ _TABLE: Final[dict[str, Callable[..., Any]]] = {
     each.__name__: each
     for each in (
         Functions.status,
+        Functions.scripts,
         Functions.log_level,
         Functions.scale,
         Functions.drain,

@@ -11,11 +11,17 @@ from otpq.otp import call
 if TYPE_CHECKING:
     from otpq.otp import Server
 
-__all__ = ["DRAIN", "LEAVE", "Fatal", "JoinRefused", "JoinedCluster", "NodeNameTaken", "leave"]
+__all__ = ["DRAIN", "IS_IN", "LEAVE", "Fatal", "JoinRefused", "JoinedCluster", "NodeNameTaken", "is_in", "leave"]
 
+IS_IN: Final = "is_in"
 LEAVE: Final = "leave"
 DRAIN: Final = "drain"
 """Has the node drained, as TERM does."""
+
+
+def is_in(uplink: Server) -> bool:
+    """Whether this node is a member now, so that a goodbye would be heard."""
+    return bool(call(uplink, IS_IN))
 
 
 def leave(uplink: Server) -> None:

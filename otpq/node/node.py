@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, Final
 from otpq.client.address import ADDRESS_FILE
 from otpq.faults import arm
 from otpq.node.config import BadDirectory
-from otpq.node.joining import DRAIN, Fatal, JoinedCluster, leave
+from otpq.node.joining import DRAIN, Fatal, JoinedCluster, is_in, leave
 from otpq.node.tree import start_tree
 from otpq.otp import (
     CallFailed,
@@ -182,9 +182,11 @@ class _Life:
                 Pool.begin_drain(pool, self._config.grace)
             for pool in pools:
                 Pool.drain(pool, self._config.grace)
+            uplink = self._uplink()
             if pools:
                 self._bury()
-            self._leave()
+            if uplink is not None:
+                leave(uplink)
             stop(self._tree, Shutdown())
         except CallFailed as gone:
             logger.warning("drain: %s", gone)
@@ -199,10 +201,15 @@ class _Life:
         except CallFailed as failed:  # the node's own exit writes it
             logger.warning("the warden was not there to be closed: %s", failed)
 
-    def _leave(self) -> None:
+    def _uplink(self) -> Pid | None:
+        """Where goodbye can be said; then nobody else is to tell of our end."""
         uplink = None if self._config.leads else self._me.registry.whereis("queue_server")
-        if uplink is not None:
-            leave(uplink)
+        if uplink is None or not is_in(uplink):
+            return None
+        from otpq.node.obituary import take_back_words
+
+        take_back_words(self._config.place)
+        return uplink
 
     def _hurry(self) -> None:
         logger.warning("ending at once: what runs is handed back")

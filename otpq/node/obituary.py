@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Final
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-__all__ = ["leave_word", "main", "word_of"]
+__all__ = ["leave_word", "main", "take_back_words", "word_of"]
 
 BOOT: Final = "import json, sys; sys.path[:] = json.loads(sys.argv.pop(1)); from otpq.node.obituary import main; main(sys.argv[1:])"
 _PATIENCE: Final = 30.0
@@ -36,6 +36,12 @@ def leave_word(directory: Path, incarnation: str, name: str, leader: str, cookie
     draft = path.with_name(f".draft.{path.name}")
     draft.write_text(json.dumps(words), encoding="utf-8")
     draft.replace(path)
+
+
+def take_back_words(directory: Path) -> None:
+    """Have nobody told: the node will say goodbye itself, when nothing of it runs any more."""
+    for path in directory.glob("obituary.*"):
+        path.unlink(missing_ok=True)
 
 
 def main(words: Sequence[str]) -> None:

@@ -12,8 +12,23 @@ from otpq.node.doorman import Doorman, Leader
 from otpq.node.functions import Functions
 from otpq.node.obituary import leave_word
 from otpq.node.past import deaths_in, new_incarnation, remove_leftovers
+from otpq.node.rpc import Rpc
+from otpq.node.sweeper import FIRST, Sweeper
 from otpq.node.undertaker import Undertaker
-from otpq.otp import ChildSpec, Crash, FailedToStartChild, Reason, Shutdown, StartFailed, Supervisor, cast, self_pid
+from otpq.otp import (
+    Cast,
+    ChildSpec,
+    Crash,
+    Distribution,
+    FailedToStartChild,
+    Reason,
+    Shutdown,
+    StartFailed,
+    Supervisor,
+    cast,
+    self_pid,
+)
+from otpq.queue.afar import packed
 from otpq.queue.onlooker import CONSOLE
 from otpq.queue.pruner import Pruner
 from otpq.queue.queue_server import QueueServer
@@ -32,11 +47,11 @@ if TYPE_CHECKING:
     from otpq.node.config import NodeConfig
     from otpq.node.console_lines import Line
     from otpq.node.pools import PoolSettings
-    from otpq.otp import Pid
+    from otpq.otp import Pid, Registry, Signal
     from otpq.wire.cookie import Cookie
     from otpq.wire.node_name import NodeName
 
-__all__ = ["start_tree"]
+__all__ = ["carrier", "start_tree"]
 
 logger = logging.getLogger("otpq.node")
 
@@ -54,9 +69,20 @@ def start_tree(config: NodeConfig, cookie: Cookie, say: Callable[[Sequence[Line]
     """
     incarnation = new_incarnation()
     name = config.name.plain
+    registry = self_pid().process.registry
+    Distribution(name, registry, carrier(registry, name))
     undertaker = partial(Undertaker.start_link, config.place, name, "queue_server")
     head = _queue_tree(config, cookie, name, incarnation) if config.leads else _federation(config, cookie, incarnation)
-    specs = [head, ChildSpec(id="undertaker", start=undertaker, restart="transient")]
+    functions = Functions(config, incarnation, registry)
+    remove = partial(remove_leftovers, config.place, incarnation)
+    first = min(FIRST, config.retention.shortest / 4)
+    sweeper = partial(Sweeper.start_link, "queue_server", remove, first, name="sweeper")
+    specs = [
+        ChildSpec(id="rpc", start=partial(Rpc.start_link, functions, name="rpc")),
+        head,
+        ChildSpec(id="undertaker", start=undertaker, restart="transient"),
+        ChildSpec(id="sweeper", start=sweeper),
+    ]
     if say is not None:
         # First up and last down, so that it tells of all; never restarted, since a display must not bring a node down.
         console = partial(Console.start_link, say, name=CONSOLE)
@@ -70,6 +96,21 @@ def start_tree(config: NodeConfig, cookie: Cookie, say: Callable[[Sequence[Line]
         return Supervisor.start_link(specs, max_restarts=5, max_seconds=10.0, name="node")
     except StartFailed as failed:
         raise _root(failed.reason, failed) from None
+
+
+def carrier(registry: Registry, me: str) -> Callable[[str, Signal], bool]:
+    """What gives signals for other nodes to whoever has the connection: the queue server, or the uplink in its place."""
+
+    def carry(node: str, signal: Signal) -> bool:
+        message = packed(me, node, signal)
+        server = registry.whereis("queue_server")
+        if server is None:
+            return False
+        # Past `cast`, since a dying process's own thread may be the one that has to tell of its death.
+        server.process.put(Cast((message,)))
+        return True
+
+    return carry
 
 
 def _queue_tree(config: NodeConfig, cookie: Cookie, name: str, incarnation: str) -> ChildSpec:
@@ -87,7 +128,6 @@ def _queue_tree(config: NodeConfig, cookie: Cookie, name: str, incarnation: str)
                 has_reader=has_reader,
                 lease=config.lease,
                 address=str(config.name),
-                functions=Functions(config, incarnation, self_pid().process.registry),
                 handlers={name: pack_said(normalized(said)) for name, said in config.handler_options.items() if said},
                 queues=config.queue_sizes,
                 name="queue_server",
@@ -95,13 +135,7 @@ def _queue_tree(config: NodeConfig, cookie: Cookie, name: str, incarnation: str)
             shutdown=10.0,
         )
     ]
-    pruner = partial(
-        Pruner.start_link,
-        "queue_server",
-        config.retention,
-        partial(remove_leftovers, config.place, incarnation),
-        name="pruner",
-    )
+    pruner = partial(Pruner.start_link, "queue_server", config.retention, name="pruner")
     children.append(ChildSpec(id="pruner", start=pruner))
     if has_reader:
         reader = partial(Reader.start_link, config.store_url, "queue_server", name="reader")
@@ -127,7 +161,6 @@ def _federation(config: NodeConfig, cookie: Cookie, incarnation: str) -> ChildSp
         lease=config.lease,
         owner=self_pid(),
         deaths=partial(deaths_in, config.place, me.node),
-        functions=Functions(config, incarnation, self_pid().process.registry),
         joined=partial(_note_leader, config, incarnation),
     )
     doorman = partial(

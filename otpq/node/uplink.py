@@ -18,10 +18,27 @@ from otpq.client.errors import CookieRefused
 from otpq.client.link import Change
 from otpq.core import effects as ef
 from otpq.core import events as ev
-from otpq.errors import OtpqError
-from otpq.node.joining import LEAVE, Fatal, JoinedCluster, JoinRefused, NodeNameTaken
+from otpq.node.joining import IS_IN, LEAVE, Fatal, JoinedCluster, JoinRefused, NodeNameTaken
 from otpq.node.line import Line
-from otpq.otp import Call, Cast, Down, GenServer, NoReply, Ok, Pid, cast, monitor, reply, send
+from otpq.otp import (
+    Call,
+    Caller,
+    Cast,
+    Down,
+    GenServer,
+    NoConnection,
+    NoReply,
+    Ok,
+    Pid,
+    Response,
+    Signal,
+    cast,
+    monitor,
+    reply,
+    send,
+    send_request,
+)
+from otpq.queue.afar import unpacked
 from otpq.queue.inbox import Arrived, PolledInbox
 from otpq.queue.messages import Beat, Beaten, OpenPool, PoolAnswer, PoolFacts, PoolOrder, Reload, Scale
 from otpq.queue.roster import changed
@@ -66,8 +83,6 @@ class UplinkSettings:
     """Hears `JoinedCluster` and `Fatal`."""
     deaths: Callable[[], Sequence[ev.NodeLost]]
     """Earlier incarnations of this node that are proven dead."""
-    functions: Callable[[str, dict[str, Any]], Any]
-    """Calls a management function of this node by its name."""
     joined: Callable[[NodeName], None]
     """Called with the leader's name after each `Joined`."""
 
@@ -90,11 +105,13 @@ class Uplink(GenServer):
         self._inbox.attend(self._line)
         self.own(self._inbox.close)
         self._is_in = False
+        self._has_left = False
         self._join_at = 0.0
         self._said_at = 0.0
         self._states: dict[str, str] = {}
         """Of each node of the cluster, as the leader says."""
         self._version = 0
+        self._leader: str | None = None
         self._pools: dict[str, Pid] = {}
         self._refs: dict[MonitorRef, str] = {}
         return Ok(0.0)
@@ -109,10 +126,16 @@ class Uplink(GenServer):
                     self._arrived(data)
                 case Cast(told):
                     self._take(told)
+                case Call(request, caller) if request == IS_IN:
+                    reply(caller, self._is_in)
                 case Call(request, caller) if request == LEAVE:
-                    if self._is_in:
-                        self._line.send(peers.Leave())
+                    self._leave()
                     reply(caller, None)
+                case Call(("holders",) as request, caller):
+                    self._ask_on(request, caller)
+                case Response(caller, value):
+                    assert isinstance(caller, Caller)  # noqa: S101 - nothing else is asked on
+                    reply(caller, value)  # None where there was no answer, which means: not now
                 case Down(ref=ref):
                     self._pools.pop(self._refs.pop(ref, ""), None)
                 case _:
@@ -126,10 +149,12 @@ class Uplink(GenServer):
     def _tend(self) -> NoReply:
         line, now = self._line, time.monotonic()
         change = line.tend()
+        if self._has_left:  # what the leader says of a beat that came too late is no reason to come again
+            return NoReply(1.0)
         if change is Change.UP:
             self._join(now)
         elif change is Change.DOWN:
-            self._is_in = False
+            self._out()
             logger.warning("the connection to %s is lost (%s); dialling again, what runs goes on", line.to, line.down)
         if line.is_refused:
             send(self._settings.owner, Fatal(CookieRefused(str(line.to), self._settings.cookie_file)))
@@ -167,6 +192,8 @@ class Uplink(GenServer):
                     events.append(event)
                 case Beat(_, event, sent_ns):
                     self._line.send(peers.Beat(sent_ns, event.incarnation)) if self._is_in else None
+                case peers.Signal():
+                    self._send_signal(each)
                 case PoolFacts(session=session, workers=workers):
                     pass
                 case PoolAnswer(number, session, facts):
@@ -176,6 +203,12 @@ class Uplink(GenServer):
         session = next((each.session for each in events if hasattr(each, "session")), session)
         if self._is_in and (events or workers is not None):
             self._line.send(peers.Told(session, pack_events(events), workers))
+
+    def _leave(self) -> None:
+        if self._is_in:
+            self._line.send(peers.Leave())
+            self._has_left = True
+            self._out()
 
     def _open(self, pid: Pid, event: ev.SessionOpened) -> None:
         if self._pools.get(event.session) is not pid:
@@ -199,8 +232,10 @@ class Uplink(GenServer):
                     cast(pool, Beaten(sent_ns))
             case peers.Members(version, members):
                 self._learn(version, members)
-            case peers.Called():
-                self._line.send(self._call(message))
+            case peers.Signal():
+                self._deliver(message)
+            case peers.Reached(node, is_up):
+                self._reached(node, is_up=is_up)
             case wire.Rejected():
                 self._turned(message)
 
@@ -212,6 +247,8 @@ class Uplink(GenServer):
             send(self._settings.owner, Fatal(JoinRefused(f"{words}; start it with --lease {joined.lease:g}")))
             return
         self._is_in = True
+        self._leader = NodeName.parse(joined.leader).plain
+        self._reached(self._leader, is_up=True)
         self._said_at = 0.0
         self._version = 0  # of an earlier leader's term
         self._learn(joined.members_version, joined.members)
@@ -238,11 +275,46 @@ class Uplink(GenServer):
                     logger.info("node %s is %s, as %s says", member.node, member.state, self._line.to)
             self._version, self._states = version, {member.node: member.state for member in members}
 
-    def _call(self, called: peers.Called) -> peers.Returned:
+    def _ask_on(self, request: object, caller: Caller) -> None:
+        """Have the queue server itself answer."""
+        if self._leader is None:
+            reply(caller, None)
+        else:
+            send_request(("queue_server", self._leader), request, caller)
+
+    # --- signals between processes ----------------------------------------------------------------------------------
+
+    def _send_signal(self, signal: peers.Signal) -> None:
+        """On its way over the leader; without a connection it is answered for here, if somebody waits for an answer."""
+        if self._is_in:
+            self._line.send(signal)
+        elif signal.kind in {"call", "watch"} and self.registry.distribution is not None:
+            gone = Signal("down", signal.number, body=NoConnection())
+            self.registry.distribution.deliver(signal.to, gone)
+
+    def _deliver(self, signal: peers.Signal) -> None:
         try:
-            return peers.Returned(called.number, self._settings.functions(called.function, called.arguments))
-        except OtpqError as error:
-            return peers.Returned(called.number, None, str(error))
+            if self.registry.distribution is not None:
+                self.registry.distribution.deliver(signal.source, unpacked(signal))
+        except msgspec.MsgspecError as error:
+            logger.warning("a signal of %s makes no sense and is dropped: %s", signal.source, error)
+
+    def _reached(self, node: str, *, is_up: bool) -> None:
+        distribution = self.registry.distribution
+        if distribution is None:
+            return
+        if is_up:
+            distribution.node_up(node)
+        else:
+            distribution.node_down(node)
+
+    def _out(self) -> None:
+        """Not a member any more, for now: what was under way to other nodes may be lost."""
+        self._is_in = False
+        if self.registry.distribution is not None:
+            self.registry.distribution.all_down()
+
+    # --- being turned away ------------------------------------------------------------------------------------------
 
     def _turned(self, rejected: wire.Rejected) -> None:
         if rejected.code == "not_leader" and rejected.leader:
@@ -252,9 +324,9 @@ class Uplink(GenServer):
                 logger.warning("%s names a leader that cannot be: %s", self._line.to, error)
             return
         if rejected.code == "not_member":
-            if self._is_in:
+            if self._is_in and not self._has_left:
                 logger.warning("%s; joining again", rejected.message)
-                self._is_in = False
+                self._out()
                 self._join(time.monotonic())
             return
         kind = NodeNameTaken if rejected.code == "name" else JoinRefused

@@ -1,7 +1,7 @@
 """OTP for Python: processes, GenServer, Supervisor and friends, on Pykka. Knows no task; `docs/otp.md` is the way in."""
 
 from otpq.otp.attach import Attached, attach
-from otpq.otp.calls import Caller, call, cast, reply, stop
+from otpq.otp.calls import CALL_TIMEOUT, Caller, call, cast, reply, send_request, stop
 from otpq.otp.child_spec import (
     AutoShutdown,
     ChildSpec,
@@ -13,6 +13,7 @@ from otpq.otp.child_spec import (
 )
 from otpq.otp.children import ChildCounts, ChildInfo
 from otpq.otp.clock import TimerRef
+from otpq.otp.distribution import Distribution, Signal
 from otpq.otp.dynamic_supervisor import DynamicSupervisor
 from otpq.otp.errors import (
     AlreadyStarted,
@@ -32,7 +33,23 @@ from otpq.otp.errors import (
     UsageError,
 )
 from otpq.otp.gen_server import GenServer
-from otpq.otp.messages import TIMEOUT, Call, Cast, Continue, Down, Exit, Ignore, NoReply, Ok, Reply, Stop, Traced
+from otpq.otp.messages import (
+    TIMEOUT,
+    Call,
+    Cast,
+    Continue,
+    Down,
+    Exit,
+    Ignore,
+    NodeDown,
+    NodeUp,
+    NoReply,
+    Ok,
+    Reply,
+    Response,
+    Stop,
+    Traced,
+)
 from otpq.otp.pid import MonitorRef, Pid
 from otpq.otp.reasons import (
     Crash,
@@ -58,6 +75,9 @@ from otpq.otp.signals import (
     is_alive,
     link,
     monitor,
+    monitor_nodes,
+    node,
+    nodes,
     register,
     self_pid,
     send,
@@ -71,7 +91,7 @@ from otpq.otp.supervisor import Supervisor
 
 __all__ = [
     # Servers
-    "GenServer", "Caller", "call", "cast", "reply", "stop", "Server",
+    "GenServer", "Caller", "call", "cast", "reply", "stop", "Server", "send_request", "Response", "CALL_TIMEOUT",
     # What callbacks answer, and what they get
     "Ok", "Ignore", "Reply", "NoReply", "Stop", "Continue",
     "TIMEOUT", "Exit", "Down", "Call", "Cast", "Traced",
@@ -82,6 +102,8 @@ __all__ = [
     "Pid", "self_pid", "is_alive", "send", "exit", "link", "unlink", "trap_exit", "attach", "Attached",
     "monitor", "demonitor", "MonitorRef", "send_after", "cancel_timer", "TimerRef",
     "Registry", "register", "unregister", "whereis",
+    # Other nodes
+    "Distribution", "Signal", "node", "nodes", "monitor_nodes", "NodeUp", "NodeDown",
     # Exit reasons
     "Reason", "Normal", "Shutdown", "Kill", "Killed", "NoProc", "NoConnection", "TimedOut", "Failure", "Crash",
     "FailedToStartChild", "is_clean",

@@ -8,16 +8,30 @@ from typing import TYPE_CHECKING, Any
 import pykka
 
 from otpq.otp.errors import CallFailed, CallTimeout, UsageError, check_reason
-from otpq.otp.messages import Call, Cast
+from otpq.otp.messages import Call, Cast, Response
 from otpq.otp.pid import MonitorRef, Pid
-from otpq.otp.process import Ended, Process, guard, settle, wait
+from otpq.otp.process import Ended, Process, guard, need_current, settle, wait
 from otpq.otp.reasons import Crash, Failure, NoProc, Normal, Reason
-from otpq.otp.signals import Server, check_seconds, resolve
+from otpq.otp.signals import Server, check_seconds, reach, resolve
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["CALL_TIMEOUT", "Caller", "StopRequest", "ask", "call", "cast", "cause", "reply", "stop", "wait_down"]
+    from otpq.otp.distribution import FarProcess
+
+__all__ = [
+    "CALL_TIMEOUT",
+    "Caller",
+    "StopRequest",
+    "ask",
+    "call",
+    "cast",
+    "cause",
+    "reply",
+    "send_request",
+    "stop",
+    "wait_down",
+]
 
 CALL_TIMEOUT = 5.0
 """Seconds that a call waits unless told otherwise; OTP's number."""
@@ -28,11 +42,11 @@ class Caller:
 
     __slots__ = ("future", "pid", "server")
 
-    def __init__(self, server: Process, pid: Pid | None) -> None:
+    def __init__(self, server: Process | FarProcess, pid: Pid | None, future: pykka.Future[Any] | None = None) -> None:
         self.server = server
         self.pid = pid
-        """The calling process; None if a plain thread called."""
-        self.future: pykka.Future[Any] = pykka.ThreadingFuture()
+        """The calling process; None if a plain thread called, or a process of another node."""
+        self.future: pykka.Future[Any] = pykka.ThreadingFuture() if future is None else future
 
     def __repr__(self) -> str:
         return f"Caller({self.pid})"
@@ -42,19 +56,21 @@ def call(server: Server, request: object, timeout: float = CALL_TIMEOUT) -> Any:
     """The server's answer to `request`.
 
     Args:
-        server: A pid, or a name in the current process's registry.
-        request: Any value, for `handle_call`. It is shared, not copied: do not change it afterwards.
+        server: A pid, a name in the current process's registry, or (name, node).
+        request: Any value, for `handle_call`. It is shared, not copied: do not change it afterwards. To another node plain
+            values travel, and only servers with 'call' in their `from_afar` are called.
         timeout: Seconds to wait.
 
     Raises:
-        CallFailed: No such process (`NoProc`), or it ended before it answered (its reason).
+        CallFailed: No such process (`NoProc`), or it ended before it answered (its reason), or its node cannot be reached
+            (`NoConnection`).
         CallTimeout: No answer within `timeout`; a late one is dropped.
         MailboxFull: The server's mailbox is bounded, and full.
         UsageError: A server that calls itself would wait for ever.
     """
     me = guard()
     check_seconds("timeout", timeout)
-    process = resolve(server)
+    process = reach(server)
     if process is None:
         raise CallFailed(server, NoProc())
     if process is me:
@@ -65,7 +81,46 @@ def call(server: Server, request: object, timeout: float = CALL_TIMEOUT) -> Any:
     return ask(process, server, caller.future, lambda: process.put_message(Call(request, caller)), timeout)
 
 
-def ask(process: Process, shown: object, future: pykka.Future[Any], put: Callable[[], None], timeout: float) -> Any:
+def send_request(server: Server, request: object, label: object) -> None:
+    """Call `server` and go on: the answer comes as a `Response` with that label, to `handle_info`.
+
+    It comes once, with the reason in the answer's place if there will be none; a server that lives and never answers leaves it
+    out.
+
+    Raises:
+        MailboxFull: The server's mailbox is bounded, and full.
+        UsageError: The request cannot travel to another node.
+    """
+    me = need_current("send_request")
+    process = reach(server)
+    awaited = _Awaited(me, label)
+    if process is None or not process.add_caller(awaited):
+        awaited.set(Ended(NoProc()))
+        return
+    try:
+        process.put_message(Call(request, Caller(process, me.pid, awaited)))
+    except BaseException:
+        process.drop_caller(awaited)
+        raise
+
+
+class _Awaited(pykka.Future[Any]):
+    """The future of a `send_request`: filled, it is a message."""
+
+    def __init__(self, me: Process, label: object) -> None:
+        super().__init__()
+        self._me = me
+        self._label = label
+
+    def set(self, value: Any = None) -> None:
+        """Hand the answer, or the reason why there is none, to who asked."""
+        is_over = isinstance(value, Ended)
+        self._me.put(Response(self._label, None if is_over else value, value.reason if is_over else None))
+
+
+def ask(
+    process: Process | FarProcess, shown: object, future: pykka.Future[Any], put: Callable[[], None], timeout: float
+) -> Any:
     """The value of `future`, which `process` is to set after `put` has run. Raises as `call`."""
     if not process.add_caller(future):
         raise CallFailed(shown, NoProc())
@@ -91,7 +146,7 @@ def cast(server: Server, request: object) -> None:
         MailboxFull: The server's mailbox is bounded, and full.
     """
     me = guard()
-    process = server.process if type(server) is Pid else resolve(server)  # the first is the hot path
+    process = server.process if type(server) is Pid else reach(server)  # the first is the hot path
     if process is None:
         return
     if me is not None and me.tracer is not None:

@@ -66,6 +66,9 @@ class GenServer:
 
     It is looked at before a message is put, so senders at the same moment may exceed it, each by one.
     """
+    from_afar: ClassVar[frozenset[str]] = frozenset()
+    """What processes of other nodes may send it: 'call', 'cast', 'info'. From afar come plain values of anybody who is in the
+    cluster, and a server that is written for its own node's processes alone need not be ready for them. Monitoring is free."""
     mailbox_mark: ClassVar[int] = 10_000
     """A mailbox longer than this is logged, once until it is short again."""
     callback_mark: ClassVar[float] = 5.0

@@ -26,8 +26,11 @@ __all__ = [
     "IdleTimeout",
     "Ignore",
     "NoReply",
+    "NodeDown",
+    "NodeUp",
     "Ok",
     "Reply",
+    "Response",
     "Stop",
     "Traced",
 ]
@@ -61,8 +64,32 @@ class Down:
     """The end of a monitored process. Comes once for each `monitor`; `NoProc` if it had ended before."""
 
     ref: MonitorRef
-    pid: Pid | str
+    pid: Pid | str | tuple[str, str]
     reason: Reason
+
+
+@dataclass(frozen=True, slots=True)
+class NodeUp:
+    """A node can be reached from now on (`monitor_nodes`)."""
+
+    node: str
+
+
+@dataclass(frozen=True, slots=True)
+class NodeDown:
+    """A node can be reached no more; whoever monitored a process there gets a `Down` of each, with `NoConnection`."""
+
+    node: str
+
+
+@dataclass(frozen=True, slots=True)
+class Response:
+    """The answer to a `send_request`, under the label that it was given."""
+
+    label: object
+    value: Any = None
+    reason: Reason | None = None
+    """Why there is no answer: the server's exit reason, `NoProc` or `NoConnection`; None: `value` is the answer."""
 
 
 class IdleTimeout(Enum):

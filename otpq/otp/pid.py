@@ -6,6 +6,7 @@ from itertools import count
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from otpq.otp.distribution import FarProcess
     from otpq.otp.process import Process
 
 __all__ = ["MonitorRef", "Pid"]
@@ -39,6 +40,6 @@ class MonitorRef:
 
     __slots__ = ("is_cancelled", "watched")
 
-    def __init__(self, watched: Process | None) -> None:
+    def __init__(self, watched: Process | FarProcess | None) -> None:
         self.watched = watched
         self.is_cancelled = False

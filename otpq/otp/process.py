@@ -45,6 +45,7 @@ from otpq.otp.reasons import Crash, Kill, Killed, NoProc, Normal, Reason
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from otpq.otp.distribution import FarProcess
     from otpq.otp.registry import Registry
 
 __all__ = ["WAKE", "Ended", "Process", "current", "enter", "guard", "leave", "need_current", "settle", "wait"]
@@ -171,6 +172,7 @@ class Process(pykka.ThreadingActor):
         self.parent = parent
         self.trap_exit = trap_exit
         self.mailbox_limit: int | None = None
+        self.from_afar: frozenset[str] = frozenset()
         self.mailbox_mark = 10_000
         self.callback_mark = 5.0
         self.is_mailbox_marked = False  # this and the next: what the watch has logged
@@ -301,7 +303,7 @@ class Process(pykka.ThreadingActor):
         with _lock:
             self._watchers.pop(ref, None)
 
-    def monitor(self, other: Process | None, shown: Pid | str) -> MonitorRef:
+    def monitor(self, other: Process | FarProcess | None, shown: Pid | str | tuple[str, str]) -> MonitorRef:
         """Have a `Down` put into this process's mailbox when `other` ends (None: there is none to end)."""
         ref = MonitorRef(other)
         self.monitors.add(ref)

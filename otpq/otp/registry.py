@@ -13,6 +13,7 @@ from otpq.otp.errors import NameTaken, NotRegistered, UsageError
 from otpq.otp.watch import keep_looking
 
 if TYPE_CHECKING:
+    from otpq.otp.distribution import Distribution
     from otpq.otp.pid import Pid
     from otpq.otp.process import Process
 
@@ -30,6 +31,8 @@ class Registry:
     """
 
     def __init__(self) -> None:
+        self.distribution: Distribution | None = None
+        """The way to processes of other nodes, if this registry is of a node that has any."""
         self._lock = threading.RLock()
         self._names: dict[str, Pid] = {}
         self._name_of: dict[Pid, str] = {}

@@ -45,6 +45,7 @@ class Callbacks(Protocol):
 
     trap_exit: ClassVar[bool]
     mailbox_limit: ClassVar[int | None]
+    from_afar: ClassVar[frozenset[str]]
     mailbox_mark: ClassVar[int]
     callback_mark: ClassVar[float]
 
@@ -96,6 +97,7 @@ class ServerProcess(Process):
         )
         self.server = server
         self.mailbox_limit = server.mailbox_limit
+        self.from_afar = server.from_afar
         self.mailbox_mark = server.mailbox_mark
         self.callback_mark = server.callback_mark
         self.started: pykka.Future[Ignore | Ended | None] = pykka.ThreadingFuture()

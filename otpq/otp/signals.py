@@ -7,7 +7,7 @@ plain thread too. A process is named by its pid or, within one registry, by its 
 from __future__ import annotations
 
 import time
-from typing import TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
 from otpq.otp.clock import TimerRef, call_later
 from otpq.otp.errors import NoSuchProcess, NotRegistered, UsageError, check_reason
@@ -16,6 +16,9 @@ from otpq.otp.pid import MonitorRef, Pid
 from otpq.otp.process import Process, current, guard, need_current
 from otpq.otp.reasons import NoProc, Normal, Reason
 from otpq.otp.registry import Registry
+
+if TYPE_CHECKING:
+    from otpq.otp.distribution import FarProcess
 
 __all__ = [
     "Server",
@@ -27,6 +30,10 @@ __all__ = [
     "is_alive",
     "link",
     "monitor",
+    "monitor_nodes",
+    "node",
+    "nodes",
+    "reach",
     "register",
     "resolve",
     "self_pid",
@@ -42,18 +49,35 @@ _OUTSIDE = Process("outside", Registry())
 """Who sends the exit signals of plain threads."""
 _OUTSIDE.die(Normal())
 
-Server: TypeAlias = Pid | str
-"""How a process is addressed: its pid, or the name it holds in the current process's registry."""
+Server: TypeAlias = Pid | str | tuple[str, str]
+"""How a process is addressed: its pid, the name it holds in the current process's registry, or (name, node)."""
 
 
-def resolve(server: Server) -> Process | None:
-    """The process behind a pid or a name; None if nobody holds the name."""
+def reach(server: Server) -> Process | FarProcess | None:
+    """The process behind a pid or a name, or what stands for one of another node; None if nobody here holds the name."""
     if type(server) is Pid:
         return server.process
     if isinstance(server, str):
         pid = _registry("to look a name up").whereis(server)
         return None if pid is None else pid.process
-    raise UsageError(f"{server!r} is not a process: a Pid or a registered name is")
+    match server:
+        case (str(name), str(where)):
+            distribution = _registry("to look a name up").distribution
+            if distribution is None:
+                raise UsageError(f"{server!r} cannot be reached: this registry is of no node that has a name")
+            return reach(name) if where == distribution.node else distribution.far(name, where)
+        case _:
+            raise UsageError(f"{server!r} is not a process: a Pid, a registered name or (name, node) is")
+
+
+def resolve(server: Server) -> Process | None:
+    """The process behind a pid or a name of this node; None if nobody holds the name."""
+    process = reach(server)
+    if process is None or isinstance(process, Process):
+        return process
+    raise UsageError(
+        f"{server!r} is of another node: call, cast, send, send_request and monitor reach it, this does not"
+    )
 
 
 def check_pid(pid: Pid) -> Process:
@@ -100,7 +124,7 @@ def send(to: Server, message: object) -> None:
         MailboxFull: The receiver's mailbox is bounded, and full.
     """
     me = guard()
-    process = resolve(to)
+    process = reach(to)
     if process is None:
         raise NotRegistered(str(to))
     if me is not None and me.tracer is not None:
@@ -141,8 +165,11 @@ def unlink(pid: Pid) -> None:
 
 
 def monitor(server: Server) -> MonitorRef:
-    """Have one `Down` sent to the current process when `server` ends; at once, with `NoProc`, if it has."""
-    return need_current("monitor").monitor(resolve(server), server)
+    """Have one `Down` sent to the current process when `server` ends; at once, with `NoProc`, if it has.
+
+    Of a process of another node, it comes with `NoConnection` when that node can be reached no more.
+    """
+    return need_current("monitor").monitor(reach(server), server)
 
 
 def demonitor(ref: MonitorRef) -> None:
@@ -168,8 +195,9 @@ def send_after(seconds: float, to: Server, message: object) -> TimerRef:
     if isinstance(to, Pid):
         process = to.process
         return call_later(seconds, lambda: process.put(message))
+    if not isinstance(to, str):
+        raise UsageError(f"to={to!r} is not allowed: a Pid, or a name of this node")
     registry = _registry("send_after to a name")
-    resolve(to)  # refuses at once what is no name
 
     def deliver() -> None:
         pid = registry.whereis(to)
@@ -201,6 +229,25 @@ def unregister(name: str) -> None:
 def whereis(name: str) -> Pid | None:
     """The living process that holds `name` in the current registry, or None."""
     return _registry("whereis").whereis(name)
+
+
+def node() -> str | None:
+    """The name of the current process's node; None: it is of none that others are connected to."""
+    distribution = _registry("node").distribution
+    return None if distribution is None else distribution.node
+
+
+def nodes() -> list[str]:
+    """The other nodes that can be reached from here."""
+    distribution = _registry("nodes").distribution
+    return [] if distribution is None else distribution.nodes()
+
+
+def monitor_nodes(on: bool = True) -> None:  # noqa: FBT001, FBT002 - Erlang's monitor_nodes(true)
+    """Have a `NodeUp` or a `NodeDown` sent to the current process for each node that comes or goes, or no longer."""
+    me = need_current("monitor_nodes")
+    if me.registry.distribution is not None:
+        me.registry.distribution.monitor_nodes(me, on=on)
 
 
 def _registry(what: str) -> Registry:

@@ -5,12 +5,11 @@ from __future__ import annotations
 import time
 from collections import deque
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from otpq.core import events as ev
 from otpq.core.records import Needs
-from otpq.errors import OtpqError
-from otpq.otp import tree
+from otpq.otp import NoConnection, send_request, tree
 from otpq.queue import queries
 from otpq.queue.bulks import Bulk, bulk_of
 from otpq.queue.clients import session_of
@@ -27,7 +26,7 @@ if TYPE_CHECKING:
 
     from otpq.core import effects as ef
     from otpq.core.core import QueueCore
-    from otpq.otp import Pid, Registry
+    from otpq.otp import Pid, Registry, Response
     from otpq.queue.clients import Clients
     from otpq.queue.federation import Federation, RemotePool
     from otpq.queue.looking import Inquiry
@@ -43,6 +42,14 @@ __all__ = ["ANSWERS", "Answers", "facts", "name_of"]
 def name_of(session: bytes) -> str:
     """The core's name of a client."""
     return session.decode("latin-1")
+
+
+class _Called(NamedTuple):
+    """A client's request that a management function of a node answers."""
+
+    session: bytes
+    number: int
+    node: str
 
 
 @dataclass(kw_only=True)
@@ -68,8 +75,6 @@ class Answers:
     pools: Pools
     tell_pool: Callable[[Pid | RemotePool, object], None]
     """Tells a pool something, here or on another node."""
-    functions: Callable[[str, dict[str, Any]], Any]
-    """Calls a management function of this node."""
     federation: Callable[[], Federation]
     """The other nodes."""
     running: dict[str, frozenset[int]] = field(default_factory=dict)
@@ -128,6 +133,36 @@ class Answers:
             self.clients.tell(ordered.client, queries.answer(ordered.request, ordered.facts))
         else:
             self.fail(ordered.client, ordered.request, failure.code, str(failure), failure.field)
+
+    # --- management functions --------------------------------------------------------------------------------------------
+
+    def call_node(self, session: bytes, number: int, node: str, request: tuple[str, dict[str, Any]]) -> None:
+        """Have a management function of a node called; answered when it has returned.
+
+        Raises:
+            BadQuery: There is no such node.
+        """
+        label = _Called(session, number, node)
+        if node == self.node:
+            send_request("rpc", request, label)
+        elif self.federation().reaches(node):
+            send_request(("rpc", node), request, label)
+        else:
+            names = ", ".join(member.node for member in self.federation().members() if member.state != "down")
+            raise queries.BadQuery("no_node", f"no node {node!r} is in the cluster; there are: {names}")
+
+    def returned(self, response: Response) -> None:
+        """A management function has returned, or never will."""
+        label = response.label
+        assert isinstance(label, _Called)  # noqa: S101 - nothing else is asked of other processes
+        match response.reason, response.value:
+            case None, ("ok", value):
+                self.clients.tell(label.session, queries.answer(label.number, value))
+            case None, (_, words):
+                self.fail(label.session, label.number, "refused", f"{label.node}: {words}")
+            case reason, _:
+                what = "went down" if reason == NoConnection() else f"could not ({reason!r})"
+                self.fail(label.session, label.number, "refused", f"{label.node} {what} before it had answered")
 
     # --- what is read from the store -------------------------------------------------------------------------------------
 
@@ -358,20 +393,7 @@ def _nodes(on: Answers, *_: object) -> object:
 
 
 def _rpc(on: Answers, session: bytes, query: wire.Query, body: verbs.CallNode) -> None:
-    def then(value: Any, error: str) -> None:
-        if error:
-            on.fail(session, query.number, "refused", f"{body.node}: {error}")
-        else:
-            on.clients.tell(session, queries.answer(query.number, value))
-
-    if body.node == on.node:
-        try:
-            then(on.functions(body.function, body.arguments), "")
-        except OtpqError as error:
-            then(None, str(error))
-    elif not on.federation().call(body.node, body.function, body.arguments, then):
-        names = ", ".join(member.node for member in on.federation().members() if member.state != "down")
-        raise queries.BadQuery("no_node", f"no node {body.node!r} is in the cluster; there are: {names}")
+    on.call_node(session, query.number, body.node, (body.function, body.arguments))
 
 
 def _node_lost(on: Answers, _session: bytes, _query: wire.Query, body: verbs.NodeDeath) -> object:

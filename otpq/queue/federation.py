@@ -5,10 +5,15 @@ To the rest of `queue/` a pool of another node is one like any other: told by `R
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
+import msgspec
+
 from otpq.core import events as ev
+from otpq.otp import NoConnection, Signal
+from otpq.queue import afar
 from otpq.queue.engine import now
 from otpq.queue.messages import PoolAnswer
 from otpq.queue.nodes import Nodes
@@ -18,10 +23,13 @@ from otpq.wire.codec import encode
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from otpq.otp import Distribution
     from otpq.wire.listener import Listener
     from otpq.wire.peers import Member
 
 __all__ = ["LOOK_EVERY", "Federation", "Hooks", "RemotePool"]
+
+logger = logging.getLogger("otpq.queue")
 
 LOOK_EVERY: Final = 1.0
 """Seconds between two looks for nodes that are silent."""
@@ -48,12 +56,15 @@ class Hooks:
     facts: Callable[[str, list[dict[str, Any]]], None]
     """What a pool tells of its workers."""
     answered: Callable[[PoolAnswer], None]
+    distribution: Distribution | None
+    """The way between this node's processes and others'; None: there is no node around."""
 
 
 class Federation:
     """All other nodes of the cluster."""
 
     def __init__(self, me: Member, epoch: int, lease: float, listener: Listener, hooks: Hooks) -> None:
+        self._me = me
         self._nodes = Nodes(me, epoch, lease)
         self._listener = listener
         self._hooks = hooks
@@ -101,8 +112,33 @@ class Federation:
         for death in self._nodes.leave(peer, now()):
             self._hooks.ask(death)
 
-    def _returned(self, peer: bytes, returned: peers.Returned) -> None:
-        self._nodes.returned(peer, returned)
+    def _signal(self, peer: bytes, signal: peers.Signal) -> None:
+        source = self._nodes.source_of(peer)
+        if source is not None:
+            self._route(msgspec.structs.replace(signal, source=source))
+
+    def send(self, signal: peers.Signal) -> None:
+        """Send a signal of one of this node's processes."""
+        self._route(signal)
+        self.flush()
+
+    def _route(self, signal: peers.Signal) -> None:
+        """To whom it is for; what cannot get there is answered for here, if somebody waits for an answer."""
+        if signal.to == self._me.node:
+            self._deliver(signal)
+        elif not self._nodes.pass_on(signal) and signal.kind in {"call", "watch"}:
+            gone = Signal("down", signal.number, body=NoConnection())
+            self._route(afar.packed(signal.to, signal.source, gone))
+
+    def _deliver(self, signal: peers.Signal) -> None:
+        distribution = self._hooks.distribution
+        if distribution is None:
+            return
+        try:
+            distribution.deliver(signal.source, afar.unpacked(signal))
+        except msgspec.MsgspecError as error:
+            self._nodes.faults += 1
+            logger.warning("a signal of %s makes no sense and is dropped: %s", signal.source, error)
 
     def _ask_all(self, events: Sequence[ev.Event]) -> None:
         for event in events:
@@ -124,20 +160,25 @@ class Federation:
 
     def _changed(self) -> None:
         self._nodes.look(now())
+        for reached in self._nodes.links():
+            self._linked(reached)
         for session in self._nodes.closed():
             self._hooks.gone(session)
         self.flush()
+
+    def _linked(self, reached: peers.Reached) -> None:
+        distribution = self._hooks.distribution
+        if distribution is None:
+            return
+        if reached.is_up:
+            distribution.node_up(reached.node)
+        else:
+            distribution.node_down(reached.node)
 
     def tell(self, pool: RemotePool, effects: tuple[Any, ...]) -> None:
         """Send effects to a pool, now; where there is no connection they are lost, and made good by what is absolute."""
         self._nodes.tell(pool.session, effects)
         self.flush()
-
-    def call(self, node: str, function: str, arguments: dict[str, Any], then: Callable[[Any, str], None]) -> bool:
-        """Call a management function of another node; `then` gets its value, or why there is none. False: it is not in."""
-        is_in = self._nodes.call(node, function, arguments, then)
-        self.flush()
-        return is_in
 
     def flush(self) -> None:
         """Send what is owed."""
@@ -151,6 +192,10 @@ class Federation:
     def is_alone(self) -> bool:
         """Whether no other node is in the cluster."""
         return not self._nodes.roster.peers()
+
+    def reaches(self, node: str) -> bool:
+        """Whether signals can be sent to a node."""
+        return self._nodes.reaches(node)
 
     def members(self) -> list[Member]:
         """All nodes, the leader too."""
@@ -166,6 +211,6 @@ _HEAR: Final[dict[type, Callable[[Federation, bytes, Any], None]]] = {
     peers.Join: Federation._join,  # noqa: SLF001 - a table of its own methods
     peers.Told: Federation._told,  # noqa: SLF001
     peers.Beat: Federation._beat,  # noqa: SLF001
-    peers.Returned: Federation._returned,  # noqa: SLF001
+    peers.Signal: Federation._signal,  # noqa: SLF001
     peers.Leave: Federation._leave,  # noqa: SLF001
 }

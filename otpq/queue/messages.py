@@ -17,7 +17,6 @@ __all__ = [
     "Beat",
     "Beaten",
     "EndedTasks",
-    "Holders",
     "OpenPool",
     "PoolAnswer",
     "PoolFacts",
@@ -100,11 +99,6 @@ class EndedTasks:
     before: Mapping[str, float]
     after: int | None
     scan: int
-
-
-@dataclass(frozen=True, slots=True)
-class Holders:
-    """Asks for the incarnations that hold a lease in the store: a frozenset of their names; None: not now."""
 
 
 @dataclass(frozen=True, slots=True)

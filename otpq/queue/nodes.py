@@ -7,8 +7,7 @@ the queue server sends it.
 from __future__ import annotations
 
 import logging
-from itertools import count
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
@@ -21,8 +20,6 @@ from otpq.wire import peers
 from otpq.wire.peers import Member, pack_effects, unpack_events
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from otpq.core import effects as ef
     from otpq.core.events import Event, Now
 
@@ -32,14 +29,6 @@ MARGIN: Final = Config().lease_margin
 """Seconds that the leader waits longer than a node."""
 
 logger = logging.getLogger("otpq.queue")
-
-
-class _Called(NamedTuple):
-    """A management function of a node, called and not returned."""
-
-    peer: bytes
-    node: str
-    then: Callable[[Any, str], None]
 
 
 class Nodes:
@@ -57,8 +46,8 @@ class Nodes:
         """The node of each open session."""
         self._ended: list[str] = []
         self._told_version = self.roster.version
-        self._numbers = count(1)
-        self._calls: dict[int, _Called] = {}
+        self._links: dict[str, bytes] = {}
+        """The connection to each node that signals reach."""
         self._states = {me.node: me.state}
         """Of each node, what was last logged."""
 
@@ -159,7 +148,6 @@ class Nodes:
             members = self.roster.members()
             self.outbox += [(peer, peers.Members(self.roster.version, members)) for peer in self.roster.peers()]
             self._log_changes(members)
-        self._fail_calls()  # also of a node that came back on another connection
 
     def _log_changes(self, members: list[Member]) -> None:
         for member in changed(members, self._states):
@@ -168,13 +156,6 @@ class Nodes:
             level = logging.WARNING if is_odd else logging.INFO
             logger.log(level, "node %s is %s", member.node, member.state)
         self._states = {member.node: member.state for member in members}
-
-    def _fail_calls(self) -> None:
-        """Answer for the nodes that will not: whoever called one is not to wait for nothing."""
-        for number, called in list(self._calls.items()):
-            if self.roster.peer_of(called.node) != called.peer:
-                del self._calls[number]
-                called.then(None, f"{called.node} went down before it had answered")
 
     def _member(self, peer: bytes) -> Member | None:
         """Who speaks; one that was given up meanwhile is told to join again, on the connection that still stands."""
@@ -214,22 +195,43 @@ class Nodes:
             self.outbox.append((peer, peers.Wanted(session, pack_effects(tuple(map(_as_order, effects))))))
         return peer
 
-    def call(self, node: str, function: str, arguments: dict[str, Any], then: Callable[[Any, str], None]) -> bool:
-        """Call a management function of a node; `then` gets its value, or why there is none. False: it is not in."""
-        peer = self.roster.peer_of(node)
-        if peer is None:
-            return False
-        number = next(self._numbers)
-        self._calls[number] = _Called(peer, node, then)
-        self.outbox.append((peer, peers.Called(number, function, arguments)))
-        return True
+    # --- signals between processes ----------------------------------------------------------------------------------
 
-    def returned(self, peer: bytes, message: peers.Returned) -> None:
-        """A function that was called has returned; what others say in its place is dropped."""
-        called = self._calls.get(message.number)
-        if called is not None and called.peer == peer:
-            del self._calls[message.number]
-            called.then(message.value, message.error)
+    def links(self) -> list[peers.Reached]:
+        """Which nodes have come, or gone, since the last time; all others are owed that news.
+
+        A node that came back over another connection has gone and come: what was under way on the old one may be lost.
+        """
+        gone = [node for node, peer in self._links.items() if self.roster.peer_of(node) != peer]
+        for node in gone:
+            del self._links[node]
+        come = {node: peer for peer, node in self.roster.linked() if node not in self._links}
+        news = [
+            *(peers.Reached(node, is_up=False) for node in gone),
+            *(peers.Reached(node, is_up=True) for node in come),
+        ]
+        self.outbox += [(peer, each) for peer in self._links.values() for each in news]
+        for node, peer in come.items():
+            others = [*self._links, *(each for each in come if each != node)]
+            self.outbox += [(peer, peers.Reached(other, is_up=True)) for other in others]
+        self._links |= come
+        return news
+
+    def reaches(self, node: str) -> bool:
+        """Whether a node is in."""
+        return node in self._links
+
+    def source_of(self, peer: bytes) -> str | None:
+        """The node that a signal is from, if it is in."""
+        member = self._member(peer)
+        return None if member is None else member.node
+
+    def pass_on(self, signal: peers.Signal) -> bool:
+        """Owe a signal to the node that it is for; False: it is not in."""
+        peer = self._links.get(signal.to)
+        if peer is not None:
+            self.outbox.append((peer, signal))
+        return peer is not None
 
 
 def _as_order(effect: Any) -> Any:

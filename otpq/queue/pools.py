@@ -98,9 +98,13 @@ class Pools:
         return [(session, pool.pid) for session, pool in self._pools.items()]
 
     @property
-    def script_dirs(self) -> set[str]:
-        """The directories whose scripts some open session runs."""
-        return {directory for pool in self._pools.values() for directory in pool.script_dirs}
+    def script_dirs(self) -> dict[str, set[str]]:
+        """Of each node that runs scripts, the directories of those that it runs."""
+        found: dict[str, set[str]] = {}
+        for pool in self._pools.values():
+            if pool.script_dirs:
+                found.setdefault(pool.node, set()).update(pool.script_dirs)
+        return found
 
     # --- orders ------------------------------------------------------------------------------------------------------
 

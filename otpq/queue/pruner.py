@@ -1,4 +1,4 @@
-"""Pruner: the actor that has ended tasks forgotten after their retention, and old files removed.
+"""Pruner: the actor that has ended tasks forgotten after their retention.
 
 It walks over the ended tasks, oldest first, some hundred at a time, and gives the queue server the ids of those whose time
 is over; the core decides about each once more, and keeps the counts in the same commit. SQLite uses the pages again; the
@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from otpq.core import events as ev
 from otpq.otp import CallFailed, GenServer, call, cast, send_after
-from otpq.queue.messages import EndedTasks, Holders
+from otpq.queue.messages import EndedTasks
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -34,10 +34,8 @@ PAUSE: Final = 0.01
 """Seconds between two steps, at least."""
 SHARE: Final = 5
 """So many times as long as a step took is the pause after it, and as a walk took, until the next."""
-FILES_EVERY: Final = 3_600.0
 
 _STEP: Final = "step"
-_FILES: Final = "files"
 
 
 class Pruner(GenServer):
@@ -47,7 +45,6 @@ class Pruner(GenServer):
         self,
         queue_server: Server,
         retention: Retention,
-        remove_files: Callable[[frozenset[str]], None],
         clock: Callable[[], float] = time.time,
     ) -> None:
         """Begin.
@@ -55,23 +52,20 @@ class Pruner(GenServer):
         Args:
             queue_server: Who has the tasks.
             retention: How long they are kept.
-            remove_files: Removes what earlier incarnations left, but for those that it is given: they hold leases.
             clock: Seconds since the epoch.
         """
         self._queue_server = queue_server
         self._retention = retention
-        self._remove_files = remove_files
         self._clock = clock
         self._after: int | None = None
         self._walk_begun = 0.0
         self._every = max(PAUSE, min(EVERY, retention.shortest / 4))
         send_after(self._every, self.pid, _STEP)
-        send_after(self._every, self.pid, _FILES)
 
     def handle_info(self, message: Any) -> None:
-        """Take a step of the walk, or look after the files."""
+        """Take a step of the walk."""
         try:
-            pause = self._step() if message == _STEP else self._tidy()
+            pause = self._step()
         except CallFailed as busy:
             logger.info("%r: not now: %s", self.pid, busy)
             self._after, pause = None, self._every
@@ -94,13 +88,3 @@ class Pruner(GenServer):
         if page.next is None:
             return max(self._every, SHARE * (time.monotonic() - self._walk_begun))
         return max(PAUSE, SHARE * (time.monotonic() - begun))
-
-    def _tidy(self) -> float:
-        holders: frozenset[str] | None = call(self._queue_server, Holders())
-        if holders is None:
-            return self._every
-        try:
-            self._remove_files(holders)
-        except OSError as error:  # they do no harm; a disk that is read-only for a while is others' to report
-            logger.warning("old files could not be removed: %s", error)
-        return FILES_EVERY

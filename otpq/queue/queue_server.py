@@ -22,9 +22,9 @@ from otpq.core import effects as ef
 from otpq.core import events as ev
 from otpq.core.records import Needs
 from otpq.core.state import Config
-from otpq.errors import StoreError, UsageError
+from otpq.errors import StoreError
 from otpq.faults import hit
-from otpq.otp import Call, Cast, Crash, Down, GenServer, NoReply, Ok, Pid, Stop, cast, monitor, reply
+from otpq.otp import Call, Cast, Crash, Down, GenServer, NoReply, Ok, Pid, Response, Stop, cast, monitor, reply
 from otpq.queue import queries
 from otpq.queue.answers import ANSWERS, Answers, facts, name_of
 from otpq.queue.clients import Clients, session_of
@@ -33,14 +33,15 @@ from otpq.queue.federation import LOOK_EVERY, Federation, Hooks, RemotePool
 from otpq.queue.inbox import Arrived, PolledInbox
 from otpq.queue.looking import PATIENCE, look
 from otpq.queue.lookups import LOOK, Lookups
-from otpq.queue.messages import Beat, Beaten, EndedTasks, Holders, OpenPool, PoolAnswer, PoolFacts, ReaderUp
+from otpq.queue.messages import Beat, Beaten, EndedTasks, OpenPool, PoolAnswer, PoolFacts, ReaderUp
 from otpq.queue.onlooker import Onlooker
 from otpq.queue.pace import hold
 from otpq.queue.pools import Pools
-from otpq.queue.script_check import has_scripts, wrong_scripts
+from otpq.queue.script_check import AskedScripts, ScriptChecks, has_scripts
 from otpq.queue.turns import Answered
 from otpq.store.errors import StaleEpoch
 from otpq.wire import messages as wire
+from otpq.wire import peers
 from otpq.wire.codec import Fault, encode
 from otpq.wire.peer_codec import decode_at_leader
 from otpq.wire.peers import Member
@@ -66,14 +67,11 @@ PATIENT: Final = frozenset({ev.Results, ev.Demand, ev.Heartbeat, ev.Running})
 """Events that may wait for others. Demand comes with results, and before a worker has nothing left."""
 
 
-def _no_functions(name: str, _arguments: dict[str, Any]) -> Any:
-    raise UsageError(f"{name} cannot be called: this queue server has no node around it")
-
-
 class QueueServer(GenServer):
     """See the module."""
 
     trap_exit = True  # its supervisor's word to end finds it between two steps, never inside a commit
+    from_afar = frozenset({"call"})
 
     def make_inbox(self) -> PolledInbox:
         """One wait for messages and for the socket."""
@@ -91,7 +89,6 @@ class QueueServer(GenServer):
         has_reader: bool = False,
         lease: float = 30.0,
         address: str = "",
-        functions: Callable[[str, dict[str, Any]], Any] = _no_functions,
         handlers: Mapping[str, bytes] | None = None,
         queues: Mapping[str, int] | None = None,
     ) -> Ok | None:
@@ -106,7 +103,6 @@ class QueueServer(GenServer):
             has_reader: Whether a `Reader` will look into the store for it; else it does so itself, a little at a time.
             lease: Seconds that a node's leases last after its last heartbeat, as the node counts them.
             address: Where other nodes find it, `name@host:port`; else as its name says.
-            functions: Calls a management function of this node.
             handlers: Options of handlers by the cluster's file, packed; see `Config`.
             queues: How many tasks a queue may hold, by the same.
         """
@@ -122,6 +118,7 @@ class QueueServer(GenServer):
         self._clients = Clients(node, incarnation, epoch)
         self._onlooker = Onlooker(self.registry)
         self._pools = Pools()
+        self._scripts = ScriptChecks(self._scripts_checked)
         self._sessions: dict[Any, str] = {}
         self._queue: deque[ev.Event] = deque(lost)
         self._stepped_at = 0.0
@@ -143,7 +140,6 @@ class QueueServer(GenServer):
             pools=self._pools,
             tell_pool=self._tell,
             federation=lambda: self._federation,
-            functions=functions,
         )
         self._federation = self._federate(address, epoch, lease)
         config = Config(epoch=epoch, lease=lease, handlers=dict(handlers or {}), queues=dict(queues or {}))
@@ -159,6 +155,7 @@ class QueueServer(GenServer):
             gone=self._answers.pool_gone,
             facts=lambda session, workers: self._answers.workers.told(session, self._pools.node_of(session), workers),
             answered=self._answers.pool_answered,
+            distribution=self.registry.distribution,
         )
         return Federation(me, epoch, lease, self._listener, hooks)
 
@@ -191,6 +188,11 @@ class QueueServer(GenServer):
                 self._answer(request, caller)
             case Down(ref=ref):
                 self._hear_end(ref)
+            case Response(label=AskedScripts()) as response:
+                self._scripts.answered(response)
+            case Response() as response:
+                self._answers.returned(response)
+                self._send_outbox()
             case _ if message == LOOK:
                 self._answers.lookups.look()
                 self._send_outbox()
@@ -216,6 +218,8 @@ class QueueServer(GenServer):
             case Answered() as answered:
                 self._answers.lookups.answered(answered)
                 self._send_outbox()
+            case peers.Signal() as signal:
+                self._federation.send(signal)
             case ReaderUp(reader):
                 self._answers.lookups.reader_up(reader)
             case event:
@@ -225,19 +229,29 @@ class QueueServer(GenServer):
 
     def _answer(self, request: Any, caller: Caller) -> None:
         match request:
-            case EndedTasks() | Holders():
+            case EndedTasks():
                 reply(caller, self._read(request))
+            case ("holders",):
+                reply(caller, self._holders())
             case ("status",):
                 reply(caller, facts(self._answers))
             case _:
                 logger.warning("%r drops %r", self.pid, request)
 
-    def _read(self, request: EndedTasks | Holders) -> EndedPage | frozenset[str] | None:
+    def _holders(self) -> list[str] | None:
+        """The incarnations that hold a lease in the store; None: not now."""
         if self._engine.trouble is not None:
             return None
         try:
-            if isinstance(request, Holders):
-                return frozenset(lease.incarnation for lease in self._reading.leases())
+            return sorted({lease.incarnation for lease in self._reading.leases()})
+        except StoreError as error:
+            logger.warning("it cannot be read who holds leases: %s", error)
+            return None
+
+    def _read(self, request: EndedTasks) -> EndedPage | None:
+        if self._engine.trouble is not None:
+            return None
+        try:
             return self._reading.ended(request.before, after=request.after, scan=request.scan)
         except StoreError as error:
             logger.warning("the pruner cannot be answered: %s", error)
@@ -262,6 +276,7 @@ class QueueServer(GenServer):
 
     def _go_on(self) -> NoReply | Stop:
         self._federation.look()
+        self._scripts.look(time.monotonic())
         engine = self._engine
         try:
             if engine.trouble is not None and not self._recovers():
@@ -431,21 +446,32 @@ class QueueServer(GenServer):
 
     def _hear_submit(self, _peer: bytes, session: bytes, message: wire.Submit) -> None:
         submission = self._clients.submit(session, message)
-        left = self._without_wrong_scripts(submission) if has_scripts(message.tasks) else submission
-        if left is not None:
-            self._submit(left)
+        if has_scripts(message.tasks):
+            self._check_scripts(submission)
+        else:
+            self._submit(submission)
 
-    def _without_wrong_scripts(self, submission: Submission) -> Submission | None:
-        """What is left of a submission when scripts that may not run are refused; None: nothing."""
+    def _check_scripts(self, submission: Submission) -> None:
+        """Submit it without the scripts that may not run, now or when other nodes have said what they have."""
         message, there = submission.message, frozenset[bytes]()
         if message.resent:  # what was accepted stays so, though the script or its pool be gone by now
             try:
                 there = frozenset(self._store.load(Needs(ids={task.id for task in message.tasks})).by_id)
             except StoreError:
-                return submission  # the step will say why
-        refusals = wrong_scripts(message.tasks, self._pools.script_dirs, there)
-        client = name_of(submission.session)
-        return self._clients.refused(ef.Refused(client=client, request=message.number, refusals=refusals))
+                self._submit(submission)  # the step will say why
+                return
+        dirs = self._pools.script_dirs
+        here = dirs.pop(self._node, set())
+        elsewhere = {node: of for node, of in dirs.items() if self._federation.reaches(node)}
+        self._scripts.begin(submission, here, elsewhere, there, time.monotonic())
+
+    def _scripts_checked(self, submission: Submission, refusals: Sequence[ef.Refusal]) -> None:
+        client, request = name_of(submission.session), submission.message.number
+        refused = ef.Refused(client=client, request=request, refusals=list(refusals))
+        left = self._clients.refused(refused)
+        if left is not None:
+            self._submit(left)
+        self._send_outbox()
 
     def _hear_watch(self, _peer: bytes, session: bytes, message: wire.Watch) -> None:
         self._clients.watch(session, message.ids)  # first: no end may fall between

@@ -128,6 +128,10 @@ class Roster:
         """The connections of those that are in."""
         return list(self._by_peer)
 
+    def linked(self) -> list[tuple[bytes, str]]:
+        """Each connection of those that are in, with its node."""
+        return list(self._by_peer.items())
+
     def node_of(self, peer: bytes) -> Member | None:
         """Who speaks on a connection; None: nobody that has joined."""
         node = self._by_peer.get(peer)

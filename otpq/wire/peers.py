@@ -11,8 +11,8 @@ A node without a queue server dials the one that leads, at the address where cli
     N: beat         36  a node lives; answered by beaten
     L: beaten       37  that beat was heard, and so renewed the node's leases
     L: members      38  who is in the cluster from now on
-    L: called       39  a management function of the node is called
-    N: returned     40  what it returned
+    N, L: signal    39  what a process of one node has for one of another; the leader passes on what is not for it
+    L: reached      40  another node can be reached from now on, or no longer
     N: leave        41  goodbye: nothing of mine runs any more
 
 Events and effects travel as [kind, body] pairs: the kind is the name of the class, the body its fields as a map, decoded as
@@ -28,19 +28,18 @@ Rules that both sides keep:
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Final, TypeAlias
+from typing import Annotated, Any, Final, Literal, TypeAlias
 
 import msgspec
 from msgspec import Meta
 
 from otpq.core import effects as ef
 from otpq.core import events as ev
-from otpq.wire.messages import Name, Number, Text  # noqa: TC001 - msgspec reads the annotations
+from otpq.wire.messages import Text  # noqa: TC001 - msgspec reads the annotations
 
 __all__ = [
     "Beat",
     "Beaten",
-    "Called",
     "FromNode",
     "Job",
     "Join",
@@ -50,7 +49,8 @@ __all__ = [
     "Members",
     "Order",
     "Ordered",
-    "Returned",
+    "Reached",
+    "Signal",
     "ToNode",
     "Told",
     "Wanted",
@@ -144,28 +144,33 @@ class Members(msgspec.Struct, array_like=True, frozen=True, tag=38):
     members: list[Member]
 
 
-class Called(msgspec.Struct, array_like=True, frozen=True, tag=39):
-    """A management function is called, with plain arguments by name."""
+class Signal(msgspec.Struct, array_like=True, frozen=True, tag=39):
+    """What a process of one node has for a process of another: `Signal` of `otp/distribution.py`."""
 
-    number: Number
-    function: Name
-    arguments: dict[str, Any] = {}
+    to: Text
+    """A node."""
+    source: Text
+    """The node that it is from. The leader puts in whom it has it from."""
+    kind: Literal["call", "cast", "info", "watch", "unwatch", "reply", "down"]
+    number: Annotated[int, Meta(ge=0)] = 0
+    name: Text = ""
+    body: msgspec.Raw = NO_BODY
+    """Plain values; of `down` a reason as [kind, detail]."""
 
 
-class Returned(msgspec.Struct, array_like=True, frozen=True, tag=40):
-    """What a called function returned, or why it did not."""
+class Reached(msgspec.Struct, array_like=True, frozen=True, tag=40):
+    """Signals reach that node from now on; or no longer, and those under way may be lost."""
 
-    number: Number
-    value: Any = None
-    error: Text = ""
+    node: Text
+    is_up: bool
 
 
 class Leave(msgspec.Struct, array_like=True, frozen=True, tag=41):
     """The node ends, and nothing of it runs any more."""
 
 
-FromNode: TypeAlias = Join | Told | Beat | Returned | Leave
-ToNode: TypeAlias = Joined | Wanted | Beaten | Members | Called
+FromNode: TypeAlias = Join | Told | Beat | Signal | Leave
+ToNode: TypeAlias = Joined | Wanted | Beaten | Members | Signal | Reached
 
 
 class Job(msgspec.Struct, array_like=True, frozen=True, gc=False):

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 import otpq
+from otpq.client.errors import SubmissionRefused
 from otpq.store.check import check
 from otpq.wire.node_name import NodeName
 from tests.acceptance.cluster import Cluster, overlapping, runs_of, until, worker_pids
@@ -78,17 +79,33 @@ def test_a_node_waits_for_the_one_that_leads_and_says_so(cluster: Cluster) -> No
 
 
 def test_goodbye_is_said_after_the_last_child_and_costs_nothing(cluster: Cluster) -> None:
-    cluster.start(1, workers=0)
+    leader = cluster.start(1, workers=0)
     leaving = cluster.start(2, "--grace", "0.2")
     with cluster.connect() as client:
         handle = client.submit(otpq.Call("wait_for", ("gate",)))
         until((cluster.stage.home / "gate.begun").exists)
         assert leaving.terminate() == 0
         until(lambda: states(client)[cluster.name(2)] == "down")
+        told = [line for line in leader.err if f"node {cluster.name(2)}" in line]
+        assert ["is up" in told[0], "has left" in told[1], len(told)] == [True, True, 2], told
         (cluster.stage.home / "gate").touch()
         cluster.start(3)
         task = client.wait([handle], LONG)[0]
         assert (task.state, task.attempt, task.interruptions) == ("succeeded", 1, 0)
+
+
+def test_a_script_is_looked_for_on_the_node_that_may_run_it(cluster: Cluster) -> None:
+    scripts = cluster.stage.home / "scripts"
+    scripts.mkdir()
+    (scripts / "greet.sh").write_text("#!/bin/sh\necho hello $1\n")
+    (scripts / "greet.sh").chmod(0o755)
+    cluster.start(1)
+    cluster.start(2, "--script-dir", str(scripts))
+    with cluster.connect() as client:
+        result = client.submit_script(scripts / "greet.sh", ["you"]).get(LONG)
+        assert result["lines"] == ["hello you"]
+        with pytest.raises(SubmissionRefused, match=f"cannot be read: No such file.* scripts may lie in {scripts}"):
+            client.submit_script(scripts / "none.sh")
 
 
 def test_a_name_that_is_up_is_refused(cluster: Cluster) -> None:

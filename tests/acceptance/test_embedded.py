@@ -137,3 +137,23 @@ def test_the_demo_kills_and_loses_nothing(stage: Stage) -> None:
     assert "the node, process" in said.stdout
     left = subprocess.run(["ps", "-eo", "args"], capture_output=True, text=True, check=True).stdout  # noqa: S607
     assert str(stage.home / "otpq-demo-") not in left
+
+
+def test_a_program_starts_the_node_that_a_file_describes(stage: Stage) -> None:
+    (stage.home / "cluster.yaml").write_text(
+        f"nodes:\n  {stage.name}:\n    pools:\n      default: {{queues: [mail], min: 2, max: 2}}\ngrace: 5\n"
+    )
+    body = """
+with otpq.start(app, config="cluster.yaml") as node:
+    workers = node.client.workers()
+    print(node.name.split(":")[0], [worker["pool"] for worker in workers], add.options(queue="mail").submit(1, 2).get(60))
+try:
+    otpq.start(app, "other@127.0.0.1", config="cluster.yaml")
+except otpq.UsageError as error:
+    print(error)
+"""
+    said = stage.python(program(stage, body))
+    assert said.returncode == 0, said.stderr
+    first, second = said.stdout.splitlines()
+    assert first == f"{stage.name} ['default', 'default'] 3"
+    assert second.startswith("cluster.yaml has no node 'other@127.0.0.1'")

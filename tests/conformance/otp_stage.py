@@ -212,7 +212,7 @@ class Stage:
     def pid(self, to: str) -> Pid:
         """As `server`, where only a pid will do."""
         server = self.server(to)
-        return server if isinstance(server, Pid) else whereis(server) or self._nobody
+        return server if isinstance(server, Pid) else whereis(str(server)) or self._nobody
 
     def supervisor(self, pid: Pid) -> Script:
         """The script of a supervisor."""

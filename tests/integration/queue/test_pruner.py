@@ -40,9 +40,8 @@ class Clock:
             threading.Event().wait(0.01)
 
 
-def start_pruner(bench: Bench, retention: Retention, clock: Clock, removed: list[Any] | None = None) -> Pid:
-    remove = (removed if removed is not None else []).append
-    return Pruner.start("queue_server", retention, remove, clock, registry=bench.me.registry)
+def start_pruner(bench: Bench, retention: Retention, clock: Clock) -> Pid:
+    return Pruner.start("queue_server", retention, clock, registry=bench.me.registry)
 
 
 def quick(**states: float) -> Retention:
@@ -83,27 +82,6 @@ def test_each_goes_after_its_own_time_and_what_has_not_ended_never(bench: Bench,
     assert {task.id for task in client.iter_tasks()} == {*waiting, *again}
     assert client.stats()["pruned"] == 980
     assert len(done) == 700
-    stop(pruner)
-
-
-def test_files_are_removed_with_the_holders_of_leases_in_view(bench: Bench, client: Client) -> None:
-    client.submit(Call("task", (1,)))
-    bench.open_pool()
-    bench.ask(1)
-    dispatch = bench.effect(ef.Dispatch)
-    removed: list[frozenset[str]] = []
-    pruner = start_pruner(bench, quick(), Clock(), removed)
-    while not removed:
-        threading.Event().wait(0.01)
-    assert removed[0] == {"1"}, "the incarnation that holds the lease"
-    stop(pruner)
-    bench.succeed(dispatch)
-    bench.effect(ef.Committed)
-    removed.clear()
-    pruner = start_pruner(bench, quick(), Clock(), removed)
-    while not removed:
-        threading.Event().wait(0.01)
-    assert removed[0] == frozenset()
     stop(pruner)
 
 

@@ -81,13 +81,13 @@ def test_a_server_is_a_pid_or_a_name(server: Any) -> None:
     for verb in verbs:
         with pytest.raises(UsageError) as caught:
             verb(server)
-        assert str(caught.value) == f"{server!r} is not a process: a Pid or a registered name is"
+        assert str(caught.value) == f"{server!r} is not a process: a Pid, a registered name or (name, node) is"
 
 
 @pytest.mark.parametrize("server", [None, 7, ["till"]])
 def test_send_after_wants_a_pid_or_a_name(server: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("otpq.otp.signals.call_later", lambda _seconds, _function: None)
-    with attach(), pytest.raises(UsageError, match="is not a process: a Pid or a registered name is"):
+    with attach(), pytest.raises(UsageError, match="a Pid, or a name of this node"):
         otp.send_after(0, server, "x")
 
 

@@ -132,29 +132,42 @@ def test_members_are_published_when_they_change() -> None:
     assert them.outbox == []
 
 
-def test_a_function_is_called_and_its_answer_given_to_who_asked() -> None:
-    them = joined()
-    heard: list[tuple[Any, str]] = []
-    assert not them.call("c@h", "status", {}, lambda *told: heard.append(told))
-    assert them.call("b@h", "status", {}, lambda *told: heard.append(told))
-    ((_, called),) = them.outbox
-    assert isinstance(called, peers.Called)
-    them.returned(b"x", peers.Returned(called.number, {"a": 0}))
-    assert heard == [], "another answers in its place"
-    them.returned(b"p", peers.Returned(called.number, {"a": 1}))
-    them.returned(b"p", peers.Returned(called.number, {"a": 2}))
-    assert heard == [({"a": 1}, "")]
+def reached(them: Nodes) -> list[tuple[bytes, str, bool]]:
+    return [(peer, each.node, each.is_up) for peer, each in them.outbox if isinstance(each, peers.Reached)]
 
 
-def test_who_called_a_node_that_goes_down_hears_so() -> None:
+def test_all_hear_which_nodes_can_be_reached_the_new_one_of_the_others_too() -> None:
     them = joined()
-    heard: list[tuple[Any, str]] = []
-    them.call("b@h", "status", {}, lambda *told: heard.append(told))
-    them.look(NOW)
-    assert heard == []
-    them.lost(ev.NodeLost(node="b@h", incarnation="b1", started=frozenset(), fenced=True), NOW)
-    them.look(NOW)
-    assert heard == [(None, "b@h went down before it had answered")]
+    assert them.links() == [peers.Reached("b@h", is_up=True)]
+    assert reached(them) == []
+    them.join(b"q", peers.Join([wire.VERSION], "c@h", "c@h:1", "c1"), NOW)
+    assert them.links() == [peers.Reached("c@h", is_up=True)]
+    assert reached(them) == [(b"p", "c@h", True), (b"q", "b@h", True)]
+    assert them.reaches("c@h")
+    assert them.links() == []
+    them.outbox.clear()
+    them.lost(ev.NodeLost(node="c@h", incarnation="c1", started=frozenset(), fenced=True), NOW)
+    assert them.links() == [peers.Reached("c@h", is_up=False)]
+    assert reached(them) == [(b"p", "c@h", False)]
+    assert not them.reaches("c@h")
+
+
+def test_a_node_that_comes_back_over_another_connection_has_gone_and_come() -> None:
+    them = joined()
+    them.links()
+    them.join(b"p2", peers.Join([wire.VERSION], "b@h", "b@h:1", "b1"), NOW)
+    assert them.links() == [peers.Reached("b@h", is_up=False), peers.Reached("b@h", is_up=True)]
+
+
+def test_a_signal_is_passed_on_to_a_node_that_is_in() -> None:
+    them = joined()
+    them.links()
+    signal = peers.Signal("b@h", "c@h", "cast", 0, "x")
+    assert them.pass_on(signal)
+    assert them.outbox == [(b"p", signal)]
+    assert not them.pass_on(peers.Signal("d@h", "c@h", "cast", 0, "x"))
+    assert them.source_of(b"p") == "b@h"
+    assert them.source_of(b"stranger") is None
 
 
 def test_each_change_of_a_node_is_logged_once(caplog: pytest.LogCaptureFixture) -> None:

@@ -105,9 +105,9 @@ def test_scripts_may_lie_where_some_open_session_runs_them() -> None:
     pid: Any = object()
     some.opened(opened("a", "/x", "/y"), pid)
     some.opened(opened("b", "/y", "/z"), pid)
-    assert some.script_dirs == {"/x", "/y", "/z"}
+    assert some.script_dirs == {"a@h": {"/x", "/y", "/z"}}
     some.closed("s/a")
     some.closed("s/none")
-    assert some.script_dirs == {"/y", "/z"}
+    assert some.script_dirs == {"a@h": {"/y", "/z"}}
     some.gone("s/b")
-    assert some.script_dirs == set()
+    assert some.script_dirs == {}
