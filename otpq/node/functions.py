@@ -41,6 +41,7 @@ logger = logging.getLogger("otpq.node")
 
 Name = Annotated[str, msgspec.Meta(min_length=1, max_length=300)]
 Count = Annotated[int, msgspec.Meta(ge=0, lt=2**62)]
+Paths = list[str]
 Which = Name | Count
 """A process: a name, a printed pid, or its number."""
 
@@ -99,7 +100,7 @@ class Functions:
         except CallFailed as failed:
             return {"error": str(failed)}
 
-    def scripts(self, paths: Annotated[list[str], msgspec.Meta(max_length=1_000)]) -> list[str | None]:
+    def scripts(self, paths: Paths) -> list[str | None]:
         """What is wrong with each path of a script on this node; None: it may be run."""
         dirs = tuple(map(str, self._config.script_dirs))
         return [locate(path, dirs) for path in paths]
@@ -274,8 +275,8 @@ _TABLE: Final[dict[str, Callable[..., Any]]] = {
     each.__name__: each
     for each in (
         Functions.status,
-        Functions.log_level,
         Functions.scripts,
+        Functions.log_level,
         Functions.scale,
         Functions.drain,
         Functions.tree,

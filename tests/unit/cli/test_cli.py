@@ -680,7 +680,7 @@ def test_a_bug_is_one_line_too_and_keeps_its_traceback_for_who_wants_it(client: 
         (("submit", "a\nb"), "a handler's name is printable text, got 'a\\nb'"),
         (("check", "memory:"), "memory:"),
         (("check", "postgres:x"), "unknown kind of store"),
-        (("migrate", "memory:"), "only a store in a file can be checked or migrated"),
+        (("migrate", "memory:"), "only a store in a file can be checked, copied or migrated"),
         (("lst",), "otpq: no such command 'lst'. Did you mean 'list'?"),
         (("cookie", "nwe"), "otpq cookie: no such command 'nwe'. Did you mean 'new'?"),
         (("list", "--stat", "x"), "otpq list: no such option: --stat; did you mean '--state'?"),

@@ -134,6 +134,11 @@ def there(me: Attached, name: str) -> Pid:
         ("info", {"pid": "pool defalt"}, "no process has the name 'pool defalt'; did you mean 'pool default'"),
         ("info", {"pid": 999_999_999}, "no process 999999999 is in the tree"),
         ("scale", {"pool": "default", "workers": "3"}, "scale: workers='3' is not allowed: Expected `int`, got `str`"),
+        (
+            "scripts",
+            {"paths": ["/a", 1]},
+            r"scripts: paths=.* is not allowed: Expected `str`, got `int` - at `\$\[1\]`",
+        ),
         ("scale", {"pool": "defalt", "workers": 3}, "no pool 'defalt' is on this node; there are: default"),
         ("scale", {"pool": "default", "workers": 33}, "pool default: 33 workers: 0 to 32"),
         ("stacks", {"worker": "x"}, "'x' is no worker, such as 'default/0', and no task's id"),
@@ -161,7 +166,7 @@ def test_an_error_inside_a_function_does_not_pass_for_a_wrong_argument(
         raise TypeError("ours")
 
     monkeypatch.setattr(node_functions, "info", broken)
-    with pytest.raises(TypeError, match="ours"):
+    with pytest.raises(TypeError, match="ours"):  # `Rpc` answers for it
         functions("info", {"pid": "pruner"})
 
 
