@@ -9,7 +9,7 @@ import typer
 
 from otpq.cli import completion
 from otpq.cli.exits import FAILURE
-from otpq.cli.options import AsJson, Asking, CookieFile, Timeout, open_client
+from otpq.cli.options import AsJson, Asking, CookieFile, Timeout
 from otpq.cli.printing import (
     answers_lines,
     event_line,
@@ -99,7 +99,7 @@ def health(
 
         facts = {"alive": True, "node": place.node, "leader": greet(place, timeout) or None}
     else:
-        with open_client(to.node, to.cookie_file, timeout) as client:
+        with to.client(timeout) as client:
             facts = client.health(place.node, timeout=max(0.0, until - monotonic()))
     to.put(facts, facts_lines)
     if facts.get("ok") is False:

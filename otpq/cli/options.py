@@ -70,9 +70,9 @@ class Asking:
     node: NodeOption = None
     cookie_file: CookieFile = None
 
-    def client(self) -> Client:
-        """A client of that node."""
-        return open_client(self.node, self.cookie_file)
+    def client(self, timeout: float = 10) -> Client:
+        """A client of that node, connected within `timeout` seconds."""
+        return open_client(self.node, self.cookie_file, timeout)
 
     def put(self, answer: T, shown: Callable[[T], str]) -> None:
         """Print an answer, as JSON or as `shown` shows it."""

@@ -84,7 +84,8 @@ def test_the_overview_has_a_line_for_each_and_fits() -> None:
 
 def test_help_on_a_helper_has_what_it_gives_its_errors_and_examples() -> None:
     text = help_on(HELPERS["retry"])
-    assert text.splitlines()[0] == "retry(selector: Selector) -> int"
+    assert text.splitlines()[0].startswith("retry(selector: Selector")
+    assert text.splitlines()[0].endswith(") -> int")
     assert inspect.getdoc(Client.retry) in text  # type: ignore[operator]
     assert "    retry(Selector(state='failed', name='mail.send'))" in text
 
