@@ -134,7 +134,7 @@ def events(
 
 def tree(*, to: Asking) -> None:
     """Draw the supervision tree of the node: its processes, their restarts, what waits for them, what they are busy with."""
-    from otpq.demo.picture import tree_lines
+    from otpq.client.picture import tree_lines
 
     with to.client() as client:
         found = client.tree(to.node)

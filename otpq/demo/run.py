@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from otpq.client.client import connect
-from otpq.demo.picture import tree_lines
+from otpq.client.picture import tree_lines
 from otpq.demo.progress import Progress
 from otpq.demo.stdlib import app, count, files, total
 from otpq.embedded import start

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeGuard
 
 import msgspec
 
-from otpq.demo.picture import tree_lines
+from otpq.client.picture import tree_lines
 from otpq.task import LogLine, Task
 
 if TYPE_CHECKING:

@@ -13,7 +13,7 @@ from otpq.cli.printing import (
     with_why,
     workers_table,
 )
-from otpq.demo.picture import tree_lines
+from otpq.client.picture import tree_lines
 from otpq.task import Task, TaskState
 
 
