@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from otpq.core import admission, catalogue, outcomes, pools, requests, settings, telling
 from otpq.core import events as ev
+from otpq.core.balance import balance
 from otpq.core.clockwork import Clockwork
 from otpq.core.dispatch import dispatch
 from otpq.core.invariants import check_invariants
@@ -140,6 +141,7 @@ class QueueCore:
         pools.end_overdue(state)
         pools.send_again(state)
         dispatch(state)
+        balance(state)
         return self._close()
 
     def _close(self) -> list[Effect]:
@@ -167,6 +169,7 @@ class QueueCore:
                 granted=orphan.granted,
                 alone=orphan.alone,
             )
+            lease.waits_since = state.now.mono
             state.leases.grant(lease)
             state.take_slots(lease)
             state.leases.renew(lease.node, state.now.mono)

@@ -18,6 +18,7 @@ class Session:
         "asked",
         "handlers",
         "id",
+        "idle",
         "memory",
         "node",
         "parallel",
@@ -40,6 +41,8 @@ class Session:
         self.memory = opened.memory
         """MiB that tasks on its node may have reserved; None: no bound."""
         self.asked = 0
+        self.idle = 0
+        """Workers that have nothing to do, as the pool said last, but for those that were thought of since."""
         self.sent: int | None = None
         """Number of the last batch sent. Unknown until the pool has told what it has received."""
         self.turn = 0
@@ -55,7 +58,7 @@ class Session:
 
     def hear(self, demand: Demand, last_sent: int) -> None:
         """Take in what the pool says of itself; `last_sent` is the highest number among the leases that stay open."""
-        self.asked = demand.asked
+        self.asked, self.idle = demand.asked, demand.idle
         if self.sent is None:
             self.sent = max(demand.received, last_sent)
 

@@ -3,8 +3,8 @@
 A batch holds about `BATCH_SECONDS` of work by the handlers' recent mean run times, at most `BATCH_BYTES`, and no more than
 the limits allow; one task where a handler has no history, and then at most as many as it has shown runs, so that a batch
 grows by doubling. A child that runs n tasks at a time may get n, whatever they are: none of them waits for another. The tasks
-go in the order that `lanes.py` tells. Sessions that wait longest are served first, one batch a round; what waits is shared
-out among all open demand, unless it is too little to be worth a second message.
+go in the order that `lanes.py` tells. Sessions whose workers have nothing are served first, then those that wait longest, one
+batch a round; what waits is shared out among all open demand, unless it is too little to be worth a second message.
 
 On a node with a bound on memory (`memory.py`), a lane whose head does not fit now waits, and is passed over for others, the
 next of the same handler first; its turn is kept for it. A task that is larger than all that a node has is passed over there, so
@@ -151,7 +151,7 @@ def dispatch(state: State) -> None:
     """Answer the open demand with what may run, until one of the two is used up."""
     state.is_hungry = False
     waiting = [session for session in state.sessions.values() if session.open and state.leases.is_trusted(session.node)]
-    waiting.sort(key=lambda session: session.served)
+    waiting.sort(key=lambda session: (not session.idle, session.served))
     wanted = sum(session.open for session in waiting)
     given = 0
     while waiting:
@@ -368,6 +368,7 @@ def _grant(state: State, session: Session, batch: Batch) -> None:
     state.next_lease += 1
     state.batches += 1
     session.served = state.batches
+    session.idle = max(0, session.idle - 1)
     state.leases.grant(lease)
     state.ledger.leases[lease.id] = lease
     if any(state.handlers[name].limit is not None for name in batch.counts):

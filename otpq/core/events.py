@@ -212,6 +212,8 @@ class Demand(msgspec.Struct, kw_only=True):
     """The number of the last batch that arrived."""
     held: tuple[int, ...] = ()
     """Leases of which it runs something, or keeps results that are not committed."""
+    idle: int = 0
+    """Workers that have nothing to do, or a child with room for more at a time."""
 
 
 class Running(msgspec.Struct, kw_only=True):

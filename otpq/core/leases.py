@@ -39,6 +39,7 @@ class Lease:
         "sent",
         "session",
         "slots",
+        "waits_since",
     )
 
     def __init__(
@@ -69,6 +70,8 @@ class Lease:
         """How many of its tasks run at a time; None: not known yet."""
         self.sent = sent
         """When it was last sent, by the steady clock."""
+        self.waits_since = sent
+        """By the steady clock: since when what is not begun of it waits, for `balance.py`."""
         self.has_arrived = False
         """Whether the pool has told that it holds it."""
         self.slots: dict[str, int] = {}

@@ -112,6 +112,8 @@ class State:
         self.cancels: dict[int, list[tuple[str, int, bytes]]] = {}
         """Who waits to hear what became of the cancelling of a leased task: (client, request, id)."""
         self.batches = 0
+        self.balance_at = float("-inf")
+        """When `balance.py` looks again, by the steady clock."""
         self.is_hungry = False
         """Whether something could be handed out if only it were read."""
         self.moves: dict[tuple[str, str], int] = {}

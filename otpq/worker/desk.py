@@ -233,7 +233,8 @@ class Desk:
         held = (*self._leases, *self._ghosts)
         self._asked, self._has_news = asked, False
         self._ghosts.clear()
-        return Demand(session=self.session, asked=asked, received=self._received, held=held)
+        idle = sum(self._weight(slot) < self._parallel for slot in self._loads)
+        return Demand(session=self.session, asked=asked, received=self._received, held=held, idle=idle)
 
     def _wanted(self, slot: int) -> int:
         """How many batches a worker has room for. One of n tasks fills a child that runs n at a time."""
