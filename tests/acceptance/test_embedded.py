@@ -145,7 +145,8 @@ def test_a_program_starts_the_node_that_a_file_describes(stage: Stage) -> None:
     )
     body = """
 with otpq.start(app, config="cluster.yaml") as node:
-    workers = node.client.workers()
+    while len(workers := node.client.workers()) < 2:  # they are told now and then
+        time.sleep(0.05)
     print(node.name.split(":")[0], [worker["pool"] for worker in workers], add.options(queue="mail").submit(1, 2).get(60))
 try:
     otpq.start(app, "other@127.0.0.1", config="cluster.yaml")

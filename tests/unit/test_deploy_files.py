@@ -10,11 +10,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-import typer
 import yaml
 from typer.main import get_command
 
 from otpq.cli import nodes, program
+from otpq.cli.command import made
 from otpq.cli.exits import COOKIE, TAKEN, USAGE
 from otpq.cli.node import _environment, _given, _settings
 from otpq.node.config import NodeConfig
@@ -44,9 +44,7 @@ def config_of(words: Sequence[str], environment: Mapping[str, str]) -> NodeConfi
 def check_probe(words: Sequence[str]) -> float:
     """Have `otpq health` read its words; its --timeout."""
     assert words[:2] == ["otpq", "health"]
-    alone = typer.Typer(rich_markup_mode=None)
-    alone.command("health")(nodes.health)
-    timeout: float = get_command(alone).make_context("health", list(words[2:])).params["timeout"]
+    timeout: float = made("health", nodes.health).make_context("health", list(words[2:])).params["timeout"]
     return timeout
 
 
