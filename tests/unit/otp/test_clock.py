@@ -45,3 +45,6 @@ def test_cancelled_timers_do_not_gather_and_the_others_stay_in_order(monkeypatch
     assert len(heap) < 500
     left = [heapq.heappop(heap)[2] for _ in range(len(heap))]
     assert [timer for timer in left if timer.take() is not None] == timers[::100][::-1]
+    monkeypatch.undo()
+    with clock._wake:
+        clock._wake.notify()  # a clock that runs for others was woken, and waits for the first timer of this heap
