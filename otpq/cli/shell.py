@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Final
 import typer
 
 from otpq.cli.exits import exit_code
-from otpq.cli.options import AsJson, CookieFile, NodeOption
+from otpq.cli.options import Asking
 from otpq.errors import UsageError
 
 if TYPE_CHECKING:
@@ -44,29 +44,27 @@ def shell(
         ),
     ] = None,
     workers: Annotated[str | None, typer.Option("--workers", metavar="N", help="Of --embedded.")] = None,
-    as_json: AsJson = False,
-    node: NodeOption = None,
-    cookie_file: CookieFile = None,
+    to: Asking,
 ) -> None:
     """Type Python into a running node: every command by its name, and Python around it; h() says more."""
     from otpq.shell.output import Output
     from otpq.shell.places import DEMO, app_named, embedded_node
     from otpq.shell.session import Shell
 
-    output = Output(as_json=as_json, is_terminal=command is None and sys.stdin.isatty() and sys.stdout.isatty())
+    output = Output(as_json=to.as_json, is_terminal=command is None and sys.stdin.isatty() and sys.stdout.isatty())
     if (name or workers) and not embedded:
         raise UsageError("--name and --workers are of the node that --embedded starts; --node names one that runs")
-    if embedded and (named or node):
+    if embedded and (named or to.node):
         raise UsageError("--embedded starts a node of the shell's own; without it, the shell attaches to one that runs")
-    if as_json and output.is_terminal:
+    if to.as_json and output.is_terminal:
         raise UsageError("--json is for -c and for pipes; on a terminal, values are for eyes")
     if output.is_terminal:
         output.say(_GREETING)
     with ExitStack() as stack:
         its_app = app_named(app or DEMO) if app or embedded else None
         if embedded and its_app is not None:
-            stack.enter_context(embedded_node(its_app, name, workers, cookie_file))
-        error = _run(stack.enter_context(Shell(output, cookie_file, its_app).attached(named or node)), command)
+            stack.enter_context(embedded_node(its_app, name, workers, to.cookie_file))
+        error = _run(stack.enter_context(Shell(output, to.cookie_file, its_app).attached(named or to.node)), command)
     if error is not None:
         raise typer.Exit(_INTERRUPTED if isinstance(error, KeyboardInterrupt) else exit_code(error))
 
