@@ -10,6 +10,7 @@ node run elsewhere after a fraction of a second, and not after its lease.
 from __future__ import annotations
 
 import json
+import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -50,10 +51,19 @@ def main(words: Sequence[str]) -> None:
     from otpq.errors import OtpqError
     from otpq.node.past import deaths_in
 
+    _let_go_of_output()
     directory, name, leader, cookie_file = words
     try:
         with connect(leader, _PATIENCE, cookie_file=cookie_file) as client:
             for death in deaths_in(Path(directory), name):
                 client.node_lost(death)
-    except OtpqError as error:  # the lease will end; there is nobody to tell but whoever reads the log
-        sys.exit(f"otpq: the death of {name} could not be told: {error}")
+    except OtpqError:
+        sys.exit(1)  # nobody is left to be told; the lease will end
+
+
+def _let_go_of_output() -> None:
+    """Whoever waits for the last of what the node has printed is not to wait for this, which may take its `_PATIENCE`."""
+    nowhere = os.open(os.devnull, os.O_RDWR)
+    for descriptor in (0, 1, 2):
+        os.dup2(nowhere, descriptor)
+    os.close(nowhere)

@@ -9,7 +9,8 @@ ended a busy child. Behind C code they stand still.
 It is written into a nameless file that the node has made and reads; a child that nobody asks pays nothing. The signals are
 real-time ones, which nobody else uses. They end a program that does not expect them, and the file's descriptor may lead elsewhere
 by now: a handler may have closed all, or become another program. So the kernel is asked before. Where it does not tell
-(`portable`), a child that has loaded its app is trusted. C code that sleeps may wake early, as at any signal.
+(`portable`), there is no second signal: Python looks at the descriptor before it writes, and faulthandler cannot. C code that
+sleeps may wake early, as at any signal.
 """
 
 from __future__ import annotations
@@ -40,8 +41,6 @@ INSISTENCE: Final = 0.3
 """The same from the second signal on."""
 _FIRST_PAUSE: Final = 0.0005
 _LONGEST_PAUSE: Final = 0.02
-_QUIET: Final = 0.1
-"""Seconds without a further word after which the stacks are taken to be whole, where the kernel does not tell."""
 
 
 class NoStacks(Exception):
@@ -92,15 +91,12 @@ class ChildStacks:
         os.ftruncate(self.descriptor, 0)
         child.signal(ASK)
         written = self._await(child, PATIENCE, self._has_said_so)
-        if not written and INSIST is not None:
+        if not written and INSIST is not None and kernel is not None:
             child.signal(INSIST)
-            written = self._await(
-                child, INSISTENCE, self._is_quiet if kernel is None else partial(self._is_out, kernel)
-            )
+            written = self._await(child, INSISTENCE, partial(self._is_out, kernel))
         if not written:
-            raise NoStacks(
-                f"its child (pid {child.pid}) does not write them{'' if kernel is None else kernel.why_not()}"
-            )
+            why = ": it may be in C code" if kernel is None else kernel.why_not()
+            raise NoStacks(f"its child (pid {child.pid}) does not write them{why}")
         return written
 
     def _await(self, child: Running, seconds: float, is_whole: Callable[[str], bool]) -> str:
@@ -119,9 +115,6 @@ class ChildStacks:
     @staticmethod
     def _has_said_so(written: str) -> bool:
         return WRITTEN in written
-
-    def _is_quiet(self, _written: str) -> bool:
-        return time.time() - os.fstat(self.descriptor).st_mtime > _QUIET
 
     @staticmethod
     def _is_out(kernel: _Kernel, _written: str) -> bool:

@@ -37,6 +37,7 @@ class Stage:
         self.environment = {**os.environ, "HOME": str(home), "PYTHONPATH": str(ROOT), "JOBS_PLACE": str(home)}
         self.environment.pop("OTPQ_COOKIE_FILE", None)
         self.environment.pop("OTPQ_NODE", None)
+        self.environment.pop("COLUMNS", None)  # xdist sets it, and pipes have no width
         self.plain, self._port = reserve()
         self.name = f"{self.plain}@127.0.0.1"
         self.store = home / ".otpq" / self.name / "store.db"

@@ -95,10 +95,19 @@ def stuck(start_child: StartChild, write_app: WriteApp, tmp_path: Path) -> Calla
     return start
 
 
+def _is_out_of_reach(name: str, executor: str) -> bool:
+    """Whether the main thread cannot come to the signal: it is in C code, or another thread keeps the lock there."""
+    return name == "hashes" if executor == "process" else name in {"backtracks", "holds_the_lock"}
+
+
 @pytest.mark.parametrize("name", ["loops_for_ever", "backtracks", "hashes", "holds_the_lock", "sleeps"])
 @pytest.mark.parametrize("executor", ["process", "thread", "async"])
-def test_a_child_says_what_it_runs(stuck: Callable[..., Hand], name: str, executor: str) -> None:
+def test_a_child_says_what_it_runs(stuck: Callable[..., Hand], name: str, executor: str, *, portable: bool) -> None:
     hand = stuck(name, executor=executor, parallel=1 if executor == "process" else 2)
+    if portable and _is_out_of_reach(name, executor):
+        with pytest.raises(NoStacks, match="does not write them: it may be in C code"):
+            hand.link.stacks()
+        return
     for _ in range(3):
         threads = threads_of(hand.link.stacks())
         (stack,) = [stack for stack in threads.values() if f"in {name}" in stack]
@@ -154,7 +163,8 @@ def test_nothing_is_written_into_what_a_handler_has_opened(stuck: Callable[..., 
 def test_a_stopped_child_is_said_to_be(stuck: Callable[..., Hand], portable: bool) -> None:  # noqa: FBT001 - a fixture
     hand = stuck("sleeps")
     os.kill(hand.link.pid, signal.SIGSTOP)
-    with pytest.raises(NoStacks, match="does not write them" + ("$" if portable else ": its state is T")):
+    why = "it may be in C code" if portable else "its state is T"
+    with pytest.raises(NoStacks, match=f"does not write them: {why}"):
         hand.link.stacks()
     os.kill(hand.link.pid, signal.SIGCONT)
     assert "in sleeps" in hand.link.stacks()

@@ -63,6 +63,7 @@ RUN_ENDS: tuple[tuple[type[ev.Result], dict[str, Any]], ...] = (
     (ev.Failed, {"reason": "timeout", "error": None}),
     (ev.RetryLater, {"delay": 1.0, "error": None}),
     (ev.Snoozed, {"delay": 2.0}),
+    (ev.Snoozed, {"delay": 0.3}),
     (ev.Cancelled, {}),
     (ev.Discarded, {"error": None}),
     (ev.HandedOver, {}),
@@ -128,7 +129,10 @@ class Pool:
         )
 
     def demand(self) -> ev.Demand:
-        return ev.Demand(session=self.session, asked=self.asked, received=self.received, held=tuple(self.held))
+        held = tuple(self.held)
+        return ev.Demand(
+            session=self.session, asked=self.asked, received=self.received, held=held, idle=0 if held else 2
+        )
 
     def hear(self, effect: ef.Effect) -> None:
         match effect:
@@ -450,6 +454,7 @@ class CoreMachine(RuleBasedStateMachine):
                 results = [self.a_result(seq, kinds[seq % len(kinds)]) for seq in seqs]
                 self.inbox.append(ev.Results(session=pool.session, lease=lease, results=results))
         self.step()
+        self.ask_why()
 
     @rule(lost=st.integers(1, 4))
     def step_and_lose_messages(self, lost: int) -> None:
@@ -593,7 +598,6 @@ class CoreMachine(RuleBasedStateMachine):
             case _:
                 self.inbox.append(ev.LimitHandler(client="c", request=0, handler=name, max_concurrency=limit))
 
-    @rule()
     def ask_why(self) -> None:
         """Of every task there is a reason that can be said in words, unless it has ended; and it is true."""
         leased = {seq for lease in self.store.leases.values() for seq in lease.open}
@@ -699,7 +703,7 @@ def test_the_core_keeps_its_promises_and_every_transition_is_reached() -> None:
     run_state_machine_as_test(
         CoreMachine,
         settings=settings(
-            max_examples=250,
+            max_examples=350,
             stateful_step_count=60,
             deadline=None,
             report_multiple_bugs=False,
