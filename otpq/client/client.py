@@ -460,9 +460,10 @@ class Client:
         return self._ask(questions.facts("worker_stats"))
 
     def rpc(self, node: str, function: str, **arguments: Any) -> Any:
-        """What a management function of a node returns: `status`, `log_level(level=...)`, `scale(pool=..., workers=...)`.
+        """What a management function of a node returns.
 
-        Others have a method here: `tree`, `info`, `state`, `kill`, `trace`, `stacks`, `drain`.
+        `status`, `log_level(level=...)`; of that node's pool alone `scale(pool=..., workers=...)`, and `pause(pool=...)` and
+        `resume(pool=...)`, between which it takes nothing new. Others have a method here: `tree`, `info`, `state`, `kill`, `trace`, `stacks`, `drain`.
 
         Raises:
             QueryFailed: There is no such node or function, or the arguments are not its own; the message says which there are.

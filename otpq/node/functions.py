@@ -116,14 +116,30 @@ class Functions:
 
     def scale(self, pool: Name, workers: Count) -> dict[str, Any]:
         """Have a pool of this node alone run so many workers; how many it was to have `before`."""
-        names = [each.name for each in self._config.staffed]
-        pid = self._registry.whereis(f"pool {pool}") if pool in names else None
-        if pid is None:
-            raise UsageError(f"no pool {pool!r} is on this node; there are: {', '.join(names) or 'none'}")
-        answer = Pool.scale(pid, workers)
+        answer = Pool.scale(self._pool(pool), workers)
         if "error" in answer:
             raise UsageError(f"pool {pool}: {answer['error']}")
         return {"pool": pool, **answer}
+
+    def pause(self, pool: Name) -> dict[str, Any]:
+        """Have a pool of this node alone take nothing new until `resume`, or until the node is started again."""
+        return self._pause(pool, on=True)
+
+    def resume(self, pool: Name) -> dict[str, Any]:
+        """Have a paused pool take tasks again."""
+        return self._pause(pool, on=False)
+
+    def _pause(self, pool: str, *, on: bool) -> dict[str, Any]:
+        before = Pool.pause(self._pool(pool), on=on)
+        logger.warning("somebody has pool %r %s", pool, "paused" if on else "resumed")
+        return {"pool": pool, "paused": on, "before": before}
+
+    def _pool(self, name: str) -> Pid:
+        names = [each.name for each in self._config.staffed]
+        pid = self._registry.whereis(f"pool {name}") if name in names else None
+        if pid is None:
+            raise UsageError(f"no pool {name!r} is on this node; there are: {', '.join(names) or 'none'}")
+        return pid
 
     def drain(self) -> dict[str, Any]:
         """Have the node take nothing new, end what runs within its grace, hand back the rest, and stop, as TERM does."""
@@ -278,6 +294,8 @@ _TABLE: Final[dict[str, Callable[..., Any]]] = {
         Functions.scripts,
         Functions.log_level,
         Functions.scale,
+        Functions.pause,
+        Functions.resume,
         Functions.drain,
         Functions.tree,
         Functions.info,

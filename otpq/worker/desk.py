@@ -62,6 +62,8 @@ class Desk:
         self._parallel = parallel
         self.is_closed = False
         """Whether it asks for nothing any more."""
+        self.is_paused = False
+        """Whether it asks for nothing for now; what it has goes on."""
         self._received = 0
         self._leases: dict[int, _Lease] = {}
         self._loads: dict[int, dict[int, None]] = {}
@@ -227,13 +229,13 @@ class Desk:
         """
         if self.is_closed:
             return None
-        asked = self._received + sum(map(self._wanted, self._loads))
+        asked = self._received + (0 if self.is_paused else sum(map(self._wanted, self._loads)))
         if asked == self._asked and not (again or self._has_news):
             return None
         held = (*self._leases, *self._ghosts)
         self._asked, self._has_news = asked, False
         self._ghosts.clear()
-        idle = sum(self._weight(slot) < self._parallel for slot in self._loads)
+        idle = 0 if self.is_paused else sum(self._weight(slot) < self._parallel for slot in self._loads)
         return Demand(session=self.session, asked=asked, received=self._received, held=held, idle=idle)
 
     def _wanted(self, slot: int) -> int:

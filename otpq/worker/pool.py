@@ -89,6 +89,11 @@ class _Drain:
     grace: float
 
 
+@dataclass(frozen=True, slots=True)
+class _Pause:
+    on: bool
+
+
 class Pool(GenServer):
     """The session of one pool. Its mailbox is drained at each wake-up, and one demand follows."""
 
@@ -156,6 +161,11 @@ class Pool(GenServer):
         answer: dict[str, Any] = call(pool, Scale(workers))
         return answer
 
+    @staticmethod
+    def pause(pool: Server, *, on: bool) -> bool:
+        """Have it ask for nothing new, or ask again (`on` is False); what it has goes on. Whether it was paused before."""
+        return bool(call(pool, _Pause(on)))
+
     # --- the mailbox ------------------------------------------------------------------------------------------------
 
     def handle_batch(self, messages: list[Any]) -> None:
@@ -166,6 +176,9 @@ class Pool(GenServer):
                     self._hear(request)
                 case Call(_Drain(grace), caller):
                     self._drain(grace, caller)
+                case Call(_Pause(on), caller):
+                    self._desk.is_paused, before = on, self._desk.is_paused
+                    reply(caller, before)
                 case Call(Scale(count), caller):
                     reply(caller, self._manning.scale(count))
                 case Call(_, caller):
@@ -452,6 +465,7 @@ class Pool(GenServer):
             "queue_server": self._queue is not None,
             "leases": len(self._desk.held),
             "draining": self._desk.is_closed,
+            "paused": self._desk.is_paused,
             "workers": self._workers(),
         }
 

@@ -222,7 +222,7 @@ def test_the_awaited_client_sees_the_same(cluster: Cluster) -> None:
 # --- one node's pool, and its end ------------------------------------------------------------------------------------
 
 
-def test_one_nodes_pool_is_scaled_alone(cluster: Cluster) -> None:
+def test_one_nodes_pool_is_scaled_and_paused_alone(cluster: Cluster) -> None:
     cluster.start(1, workers=1)
     cluster.start(2, workers=1)
     with cluster.connect() as client:
@@ -231,6 +231,17 @@ def test_one_nodes_pool_is_scaled_alone(cluster: Cluster) -> None:
         }  # fmt: skip
         until(lambda: [each["node"] for each in client.workers() if each["child"]].count(cluster.name(2)) == 3)
         assert [each["node"] for each in client.workers()].count(cluster.name(1)) == 1
+        assert client.rpc(cluster.name(2), "pause", pool="default")["paused"]
+        assert client.rpc(cluster.name(2), "status")["pools"][0]["paused"]
+        client.wait(
+            [client.submit_task("add", n, n) for n in range(4)], LONG
+        )  # what the paused one had asked for before
+        tasks = client.wait(client.submit_many(otpq.Call("add", (n, n)) for n in range(50)), LONG)
+        assert {task.history[-1].node for task in tasks} == {cluster.name(1)}
+        assert client.rpc(cluster.name(2), "resume", pool="default") == {
+            "pool": "default", "paused": False, "before": True,
+        }  # fmt: skip
+        assert not client.rpc(cluster.name(2), "status")["pools"][0]["paused"]
 
 
 def test_a_drained_node_ends_what_runs_hands_back_the_rest_and_is_down(cluster: Cluster) -> None:

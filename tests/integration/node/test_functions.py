@@ -41,6 +41,8 @@ class FakePool(GenServer):
         if isinstance(request, Scale):
             facts = {"workers": request.workers, "before": 2}
             return Reply(facts if request.workers <= 32 else {"error": f"{request.workers} workers: 0 to 32"})
+        if hasattr(request, "on"):
+            return Reply(value=not request.on)
         return Reply({"pool": "default", "workers": [{"running": 1}, {"running": 2}]})
 
 
@@ -256,6 +258,13 @@ def test_who_kills_the_top_is_told_that_the_node_ends(functions: Functions, me: 
     ended = me.receive(5)
     assert isinstance(ended, Exit)
     assert ended.pid is pid
+
+
+def test_a_pool_is_paused_and_resumed(functions: Functions) -> None:
+    assert functions("pause", {"pool": "default"}) == {"pool": "default", "paused": True, "before": False}
+    assert functions("resume", {"pool": "default"}) == {"pool": "default", "paused": False, "before": True}
+    with pytest.raises(UsageError, match="no pool 'io' is on this node; there are: default"):
+        functions("pause", {"pool": "io"})
 
 
 def test_a_pool_is_scaled(functions: Functions) -> None:

@@ -90,6 +90,23 @@ def test_a_batch_goes_to_who_has_least() -> None:
     assert {first, second} == {third, fourth} == {0, 1}
 
 
+def test_a_paused_desk_asks_for_nothing_new_and_goes_on_where_it_was() -> None:
+    desk = desk_of(0, 1)
+    give(desk, 1, 10)
+    demand = desk.demand()
+    assert demand is not None
+    assert (demand.asked, demand.received, demand.idle) == (4, 1, 1)
+    desk.is_paused = True
+    demand = desk.demand()
+    assert demand is not None
+    assert (demand.asked, demand.held, demand.idle) == (1, (1,), 0)
+    assert desk.demand() is None, "it has been said"
+    desk.is_paused = False
+    demand = desk.demand()
+    assert demand is not None
+    assert demand.asked == 4
+
+
 def test_a_batch_behind_another_is_surplus_while_a_worker_has_nothing() -> None:
     desk = desk_of(0)
     give(desk, 1, 10)
