@@ -249,12 +249,12 @@ def _own_stacks() -> dict[str, str]:
 def _restart_of(top: TreeNode, pid: Pid) -> str:
     """What its supervisor was told to do at its end; nothing if it has none, or is too busy to say."""
     above = supervisor_of(top, pid)
+    if above is None or not isinstance(above.pid, Pid):
+        return ""
     try:
-        if above is not None and isinstance(above.pid, Pid):
-            return Supervisor.get_childspec(above.pid, pid, timeout=_A_LOOK).restart
+        return Supervisor.get_childspec(above.pid, pid, timeout=_A_LOOK).restart
     except OtpError:
-        pass
-    return ""
+        return ""
 
 
 def _checked(name: str, function: Callable[..., Any], arguments: Mapping[str, Any]) -> dict[str, Any]:

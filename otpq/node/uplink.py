@@ -115,8 +115,8 @@ class Uplink(GenServer):
         self._line = Line(settings.seeds, settings.cookie)
         self._inbox.attend(self._line)
         self.own(self._inbox.close)
-        self._is_in = False
         self._has_left = False
+        self._out()  # an earlier uplink's connection ended with it, and whatever was under way on it
         self._join_at = 0.0
         self._said_at = 0.0
         self._states: dict[str, str] = {}

@@ -166,6 +166,9 @@ class QueueServer(GenServer):
 
     def _federate(self, address: str, epoch: int, lease: float) -> Federation:
         me = Member(self._node, address or self._node, self._incarnation, leads=True, since=now().wall)
+        if self.registry.distribution is not None:
+            # An earlier queue server's connections ended with it, and whatever was under way on them.
+            self.registry.distribution.all_down()
         hooks = Hooks(
             ask=self._hear,  # as what a pool of this node says
             opened=self._pools.opened,

@@ -119,6 +119,7 @@ class ScriptChecks:
             there: Tasks that were accepted once.
             now: By the steady clock.
         """
+        self._forget(submission)
         tasks = submission.message.tasks
         refusals = wrong_scripts(tasks, here, there)
         if refusals and elsewhere:
@@ -129,6 +130,13 @@ class ScriptChecks:
                 self._ask(check)
                 return
         self._then(submission, refusals)
+
+    def _forget(self, submission: Submission) -> None:
+        """The same submission has come again, after a reconnect: it is answered once, by this look."""
+        same = submission.session, submission.message.number
+        for number, check in list(self._checks.items()):
+            if (check.submission.session, check.submission.message.number) == same:
+                del self._checks[number]
 
     def _ask(self, check: _Check) -> None:
         number = next(self._numbers)

@@ -13,7 +13,7 @@ from otpq.client.errors import StoreFull, StoreUnavailable, TaskNotFound
 from otpq.core import effects as ef
 from otpq.core import events as ev
 from otpq.core.records import Changes
-from otpq.otp import GenServer, Kill, cast, exit, stop
+from otpq.otp import Distribution, Down, GenServer, Kill, NoConnection, cast, exit, monitor, stop
 from otpq.queue.messages import PoolFacts
 from otpq.store.errors import CommitRefused, CommitUnknown
 from otpq.task import TaskState
@@ -265,3 +265,13 @@ def test_a_killed_queue_server_gives_way_to_its_successor(bench: Bench, client: 
     bench.start()
     client.wait_connected(10)
     assert client.counts()["default"]["queued"] == 1
+
+
+def test_a_queue_server_that_starts_again_has_no_connection_of_the_one_before(bench: Bench) -> None:
+    distribution = Distribution("a@h", bench.me.registry, lambda _node, _signal: True)
+    distribution.node_up("b@h")
+    ref = monitor(("pool default", "b@h"))
+    stop(bench.server)
+    bench.start()
+    assert distribution.nodes() == []
+    assert bench.me.receive(30.0) == Down(ref, ("pool default", "b@h"), NoConnection())

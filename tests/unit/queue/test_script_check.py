@@ -117,3 +117,12 @@ def test_a_node_that_does_not_say_in_time_may_have_all(bench: Bench) -> None:
     assert bench.refused == []
     bench.checks.look(100.0 + PATIENCE)
     assert bench.indexes == [3]
+
+
+def test_a_submission_that_comes_again_is_answered_once(bench: Bench) -> None:
+    bench.begin(b={"/far"})
+    bench.begin(b={"/far"})
+    bench.answer("b", ("ok", [None, None]))
+    assert bench.refused == [], "of the look that it was taken from"
+    bench.checks.answered(Response(AskedScripts(2, "b"), ("ok", [None, "no"])))
+    assert bench.indexes == [2, 3]
