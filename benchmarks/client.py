@@ -23,9 +23,10 @@ from otpq.client.calls import Call
 from otpq.client.client import Client
 from otpq.client.io import Target
 from otpq.wire import messages as m
-from otpq.wire.codec import decode_from_client, encode
+from otpq.wire.codec import encode
 from otpq.wire.cookie import Cookie
 from otpq.wire.listener import Listener
+from otpq.wire.peer_codec import decode_at_leader
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -44,7 +45,7 @@ def serve(cookie: Cookie, address: Connection) -> None:
         listener.wait()
         while (got := listener.receive()) is not None:
             peer, data = got
-            message = decode_from_client(data)
+            message = decode_at_leader(data)
             if isinstance(message, m.Hello):
                 listener.send(
                     peer, encode(m.Welcome(1, message.session, message.connection, "bench@127.0.0.1", "i", 1))

@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import logging
 import os
-from queue import SimpleQueue
 from threading import Thread
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from queue import SimpleQueue
 
 __all__ = ["Callbacks"]
-
-logger = logging.getLogger("otpq.client")
 
 
 class Callbacks:
@@ -27,6 +24,8 @@ class Callbacks:
         pid = os.getpid()
         line = self._lines.get(pid)
         if line is None:
+            from queue import SimpleQueue  # here: most clients call nobody back
+
             fresh: SimpleQueue[Callable[[], object] | None] = SimpleQueue()
             line = self._lines.setdefault(pid, fresh)
             if line is fresh:
@@ -41,8 +40,10 @@ class Callbacks:
 
 
 def _run(line: SimpleQueue[Callable[[], object] | None]) -> None:
+    import logging
+
     while (function := line.get()) is not None:
         try:
             function()
         except Exception:
-            logger.exception("a callback failed")
+            logging.getLogger("otpq.client").exception("a callback failed")

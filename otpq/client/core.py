@@ -23,7 +23,6 @@ acknowledgement (as it can after a reconnect). It is taken out with the first ou
 from __future__ import annotations
 
 from collections import deque
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
@@ -50,8 +49,7 @@ if TYPE_CHECKING:
 __all__ = ["ClientCore", "Settings", "Submission"]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Settings:
+class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """How a client gathers, bounds and doubts."""
 
     linger: float = 0.001
@@ -72,8 +70,7 @@ class Settings:
     """Seconds without a word, a ping included, after which the connection is given up. A commit on a slow disk is shorter."""
 
 
-@dataclass(slots=True)
-class _Sent:
+class _Sent(msgspec.Struct, eq=False):
     """A `Submit` that is not answered yet."""
 
     message: m.Submit
@@ -466,8 +463,7 @@ class ClientCore:
             self._unwanted.pop(task.id, None)
 
 
-@dataclass(slots=True)
-class _Load:
+class _Load(msgspec.Struct):
     """How many tasks and bytes some submissions have together."""
 
     tasks: int = 0

@@ -5,7 +5,6 @@ Other threads only put wishes into an inbox and wake it. Its answers go into cel
 
 from __future__ import annotations
 
-import logging
 import os
 import threading
 from collections import deque
@@ -42,6 +41,7 @@ from otpq.wire.codec import Fault, decode_from_server, encode
 from otpq.wire.waker import Waker
 
 if TYPE_CHECKING:
+    import logging
     from collections.abc import Callable, Iterable
 
     import zmq
@@ -52,8 +52,6 @@ if TYPE_CHECKING:
     from otpq.wire.messages import Outcome, Rejected, Welcome
 
 __all__ = ["Io", "Target", "turned"]
-
-logger = logging.getLogger("otpq.client")
 
 RECEIVE_AT_ONCE: Final = 200
 """Messages taken before the core may act on them: enough to act on many, few enough to keep its memory small."""
@@ -185,8 +183,8 @@ class Io:
         self._link = link = Link(context, self.target.address, self.target.cookie)
         try:
             self._loop(link)
-        except Exception as error:  # the end of a thread: whoever waits must hear of it
-            logger.exception("the client's thread failed")
+        except Exception as error:  # noqa: BLE001 - the end of a thread: whoever waits must hear of it
+            _logger().exception("the client's thread failed")
             self.fatal = error
         finally:
             self._is_done = True
@@ -249,7 +247,7 @@ class Io:
             message = decode_from_server(data)
             if isinstance(message, Fault):
                 self.counters["faults"] += 1
-                logger.warning("a message of %s was dropped: %s: %s", self.target.shown, message.kind, message.text)
+                _logger().warning("a message of %s was dropped: %s: %s", self.target.shown, message.kind, message.text)
             else:
                 self.core.received(message, now)
 
@@ -287,7 +285,7 @@ class Io:
     def _give_up(self, link: Link, redial: Redial, now: float) -> None:
         from otpq.wire.dialled import Cause, Down
 
-        logger.warning("%s has said nothing for %.0f s; dialling again", self.target.shown, redial.silent_for)
+        _logger().warning("%s has said nothing for %.0f s; dialling again", self.target.shown, redial.silent_for)
         self._blocked.clear()
         link.drop(Down(Cause.SILENT, f"for {redial.silent_for:.0f} s"), now)
 
@@ -352,6 +350,13 @@ def _hand_on(effect: Answer) -> None:
             effect.ticket.fill(effect.result)
         case NotAnswered():
             effect.ticket.fail(failed(effect.failed))
+
+
+def _logger() -> logging.Logger:
+    """Made when there is something to say: a command that only asks a question has no use for it."""
+    import logging
+
+    return logging.getLogger("otpq.client")
 
 
 def _fail(cells: Iterable[Cell[Any] | None], error: BaseException) -> None:

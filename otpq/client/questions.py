@@ -1,4 +1,7 @@
-"""What can be asked of a queue server, as values: both clients put the same ones."""
+"""What can be asked of a queue server, as values: both clients put the same ones.
+
+What a single question needs is imported when it is put: `otpq queues` would wait for it at each start.
+"""
 
 from __future__ import annotations
 
@@ -8,12 +11,10 @@ import os
 import socket
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from getpass import getuser
 from typing import TYPE_CHECKING, Any, Final, Generic, NamedTuple, TypeVar
 
 import msgspec
 
-from otpq.client.events import EventPage, events_of
 from otpq.client.ids import id_bytes
 from otpq.client.views import log_line_of, task_of
 from otpq.errors import BadOption, ProtocolError, UsageError
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
     from typing import TypeAlias
 
+    from otpq.client.events import EventPage
     from otpq.core.events import NodeLost
 
     _Asking: TypeAlias = Callable[[str | None], "Question[Part]"]
@@ -36,8 +38,7 @@ __all__ = ["LogPage", "Page", "Part", "Question", "Selector"]
 T = TypeVar("T")
 
 
-@dataclass(frozen=True, slots=True)
-class Question(Generic[T]):
+class Question(msgspec.Struct, Generic[T], frozen=True):
     """A verb with its body, and how to read the answer."""
 
     verb: str
@@ -201,6 +202,8 @@ def logs(id: bytes, after: str | None) -> Question[LogPage]:
 
 def events(after: str | None) -> Question[EventPage]:
     """A page of what happened in the cluster."""
+    from otpq.client.events import events_of
+
     return Question("events", verbs.EventsOf(after), events_of)
 
 
@@ -257,6 +260,8 @@ def reload(pool: str | None) -> Question[list[dict[str, Any]]]:
 
 def _who() -> str:
     """Who asks: user@host."""
+    from getpass import getuser
+
     try:
         user = getuser()
     except (KeyError, ImportError, OSError):  # no name, as in many containers

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import string
 from typing import TYPE_CHECKING, Any, Final
 
 from otpq.errors import UsageError
@@ -19,11 +18,12 @@ MARGIN: Final = 20.0
 """Seconds that the end of a drained node may take beyond its grace: kills, and the commits of the last results."""
 SILENCE: Final = 2.0
 """Seconds without an answer after which a node that leads and was drained is gone."""
+_HEX_DIGITS: Final = frozenset("0123456789abcdefABCDEF")
 
 
 def is_task_id(what: object) -> bool:
     """Whether that is the id of a task, and not the name or number of a process or of a worker."""
-    return isinstance(what, str) and len(what) == 2 * ID_BYTES and set(what) <= set(string.hexdigits)
+    return isinstance(what, str) and len(what) == 2 * ID_BYTES and set(what) <= _HEX_DIGITS
 
 
 def node_of_run(id: str, why: Mapping[str, Any] | None) -> str:

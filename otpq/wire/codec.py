@@ -10,9 +10,9 @@ from typing import Final, TypeVar
 
 import msgspec
 
-from otpq.wire.messages import MAX_MESSAGE, FromClient, FromServer
+from otpq.wire.messages import MAX_MESSAGE, FromServer
 
-__all__ = ["Fault", "FaultKind", "decode", "decode_body", "decode_from_client", "decode_from_server", "encode"]
+__all__ = ["Fault", "FaultKind", "decode", "decode_body", "decode_from_server", "encode"]
 
 T = TypeVar("T")
 
@@ -36,7 +36,6 @@ class Fault(msgspec.Struct, frozen=True):
 
 
 _encoder: Final = msgspec.msgpack.Encoder()
-_from_client: Final[msgspec.msgpack.Decoder[FromClient]] = msgspec.msgpack.Decoder(FromClient)
 _from_server: Final[msgspec.msgpack.Decoder[FromServer]] = msgspec.msgpack.Decoder(FromServer)
 _bodies: Final[dict[object, msgspec.msgpack.Decoder[object]]] = {}
 
@@ -44,11 +43,6 @@ _bodies: Final[dict[object, msgspec.msgpack.Decoder[object]]] = {}
 def encode(value: object) -> bytes:
     """The bytes of a message, or of a query's body."""
     return _encoder.encode(value)
-
-
-def decode_from_client(data: bytes) -> FromClient | Fault:
-    """The message of a client, or what is wrong with it."""
-    return decode(_from_client, data)
 
 
 def decode_from_server(data: bytes) -> FromServer | Fault:

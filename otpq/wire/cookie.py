@@ -12,9 +12,10 @@ import hashlib
 import hmac
 import os
 import stat
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
+
+import msgspec
 
 from otpq.errors import UsageError
 
@@ -31,8 +32,7 @@ class BadCookie(UsageError):
     """A cookie, or the file that holds it, is refused; the message says what to do. It never shows the cookie."""
 
 
-@dataclass(frozen=True, slots=True, repr=False)
-class KeyPair:
+class KeyPair(msgspec.Struct, frozen=True):
     """A CURVE key pair, both halves in the Z85 form that ZeroMQ takes."""
 
     public: bytes
@@ -42,8 +42,7 @@ class KeyPair:
         return f"KeyPair(public={self.public!r})"
 
 
-@dataclass(frozen=True, slots=True, repr=False)
-class Cookie:
+class Cookie(msgspec.Struct, frozen=True):
     """A cluster's secret. Its `repr` and `str` do not show it; `text()` does, for the file alone."""
 
     secret: bytes

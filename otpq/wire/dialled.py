@@ -11,7 +11,6 @@ import socket as sockets
 import struct
 from enum import StrEnum
 from typing import TYPE_CHECKING, Final, NamedTuple
-from urllib.parse import urlsplit
 
 import zmq
 
@@ -154,9 +153,11 @@ def _without_detail(code: int) -> Down:
 
 def _unresolved(address: str) -> Down | None:
     """Why the host of `address` is unknown. Asked first, since ZeroMQ says nothing at all about a name it cannot resolve."""
-    url = urlsplit(address)
+    host, _, port = address.removeprefix("tcp://").rpartition(":")
     try:
-        sockets.getaddrinfo(url.hostname, url.port, type=sockets.SOCK_STREAM)
-    except (sockets.gaierror, UnicodeError) as error:
+        sockets.getaddrinfo(
+            host.strip("[]").encode(), port, type=sockets.SOCK_STREAM
+        )  # of a text the codec `idna` is loaded
+    except sockets.gaierror as error:
         return Down(Cause.UNRESOLVED, str(error))
     return None

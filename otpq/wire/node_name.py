@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import re
 import zlib
-from dataclasses import dataclass
 from typing import Final
+
+import msgspec
 
 from otpq.errors import UsageError
 
@@ -34,8 +35,7 @@ class BadNodeName(UsageError):
         self.problem = problem
 
 
-@dataclass(frozen=True, slots=True)
-class NodeName:
+class NodeName(msgspec.Struct, frozen=True):
     """The name of a node: `name` at `host`, and the port it listens on.
 
     Two names with the same `name@host` are one node: the port is where to find it, not who it is.

@@ -16,7 +16,7 @@ import msgspec
 from otpq.task import HistoryEntry, TaskState
 from otpq.wire import messages as m
 from otpq.wire import verbs
-from otpq.wire.codec import Fault, decode_body, decode_from_client, encode
+from otpq.wire.codec import Fault, decode, decode_body, encode
 from otpq.wire.listener import Listener
 from otpq.wire.values import pack_result, unpack
 
@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from otpq.wire.cookie import Cookie
+
+_from_client: msgspec.msgpack.Decoder[m.FromClient] = msgspec.msgpack.Decoder(m.FromClient)
 
 LONG = 30.0
 """Seconds after which a test has failed, not merely been slow."""
@@ -133,7 +135,7 @@ class FakeServer:
             self.listener.close()
 
     def _take(self, peer: bytes, data: bytes) -> None:
-        message = decode_from_client(data)
+        message = decode(_from_client, data)
         if isinstance(message, Fault):
             self.faults[message.kind] += 1
         else:

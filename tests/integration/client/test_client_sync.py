@@ -251,7 +251,7 @@ def test_what_is_cancelled_is_an_id_a_handle_or_what_a_selector_selects(client: 
 
 
 def test_a_pause_tells_who_made_it(client: Client, server: FakeServer, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("otpq.client.questions.getuser", lambda: "ann")
+    monkeypatch.setattr("getpass.getuser", lambda: "ann")
     monkeypatch.setattr("otpq.client.questions.socket.gethostname", lambda: "desk")
     client.pause("mail", why="the shop is closed")
     client.pause(handler="mail.send")

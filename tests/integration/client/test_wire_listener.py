@@ -32,10 +32,8 @@ def context() -> Iterator[zmq.Context[zmq.Socket[bytes]]]:
     context.destroy(linger=0)  # `term` would wait for the sockets of a test that failed
 
 
-class OtherKey(Cookie):
+class OtherKey(Cookie, frozen=True):
     """Knows the server's public key, as a listener-in might, but has a key of its own."""
-
-    __slots__ = ()
 
     def client_keys(self) -> KeyPair:
         return Cookie.new().client_keys()

@@ -16,7 +16,8 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 from otpq.client.core import ClientCore, Settings, Submission
 from otpq.client.effects import Acknowledged, Answered, Ended, Fetched, NotAnswered, NotMade, Redial, Send
 from otpq.wire import messages as m
-from otpq.wire.codec import Fault, decode_from_client, decode_from_server, encode
+from otpq.wire.codec import Fault, decode_from_server, encode
+from otpq.wire.peer_codec import decode_at_leader
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -345,7 +346,7 @@ class ClientAndServer(RuleBasedStateMachine):
 
     def _send(self, message: m.FromClient) -> None:
         assert self.is_up
-        decoded: Any = decode_from_client(encode(message))
+        decoded: Any = decode_at_leader(encode(message))
         assert decoded == message
         if isinstance(message, m.Submit):
             sizes = message.groups or [1] * len(message.tasks)

@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 
 from otpq.wire import messages as m
 from otpq.wire import verbs
-from otpq.wire.codec import Fault, FaultKind, decode_body, decode_from_client, decode_from_server, encode
+from otpq.wire.codec import Fault, FaultKind, decode_body, decode_from_server, encode
+from otpq.wire.peer_codec import decode_at_leader
 
 ID = b"i" * 16
 TASK = m.NewTask(
@@ -63,14 +64,14 @@ FROM_SERVER: list[Any] = [
 
 @pytest.mark.parametrize("message", FROM_CLIENT)
 def test_messages_of_a_client_arrive_whole(message: Any) -> None:
-    assert decode_from_client(encode(message)) == message
+    assert decode_at_leader(encode(message)) == message
     assert isinstance(decode_from_server(encode(message)), Fault)  # nobody speaks for the other side
 
 
 @pytest.mark.parametrize("message", FROM_SERVER)
 def test_messages_of_a_server_arrive_whole(message: Any) -> None:
     assert decode_from_server(encode(message)) == message
-    assert isinstance(decode_from_client(encode(message)), Fault)
+    assert isinstance(decode_at_leader(encode(message)), Fault)
 
 
 def test_each_message_has_a_number_of_its_own() -> None:
@@ -80,7 +81,7 @@ def test_each_message_has_a_number_of_its_own() -> None:
 
 @pytest.mark.parametrize("message", FROM_CLIENT + FROM_SERVER)
 def test_cut_short_it_is_a_fault(message: Any) -> None:
-    decode: Any = decode_from_client if message in FROM_CLIENT else decode_from_server
+    decode: Any = decode_at_leader if message in FROM_CLIENT else decode_from_server
     data = encode(message)
     for end in range(len(data)):
         assert isinstance(decode(data[:end]), Fault)
@@ -113,7 +114,7 @@ def test_cut_short_it_is_a_fault(message: Any) -> None:
     ],
 )
 def test_faults_say_what_and_where(data: bytes, kind: FaultKind, said: str) -> None:
-    fault = decode_from_client(data)
+    fault = decode_at_leader(data)
     assert isinstance(fault, Fault)
     assert fault.kind is kind
     assert said in fault.text
@@ -121,7 +122,7 @@ def test_faults_say_what_and_where(data: bytes, kind: FaultKind, said: str) -> N
 
 @given(st.binary(max_size=200))
 def test_no_bytes_raise(data: bytes) -> None:
-    decode_from_client(data)
+    decode_at_leader(data)
     decode_from_server(data)
     decode_body(data, verbs.ListTasks)
 
@@ -131,7 +132,7 @@ def test_no_changed_message_raises(message: Any, changes: list[tuple[int, int]])
     data = bytearray(encode(message))
     for place, byte in changes:
         data[place % len(data)] = byte
-    for decode in (decode_from_client, decode_from_server):
+    for decode in (decode_at_leader, decode_from_server):
         decoded = decode(bytes(data))
         assert isinstance(decoded, Fault) or encode(decoded)
 
@@ -139,7 +140,7 @@ def test_no_changed_message_raises(message: Any, changes: list[tuple[int, int]])
 @pytest.mark.parametrize("message", FROM_CLIENT + FROM_SERVER)
 def test_a_newer_node_may_add_fields(message: Any) -> None:
     """What a later version appends, at the end of a message, is skipped by this one."""
-    decode: Any = decode_from_client if message in FROM_CLIENT else decode_from_server
+    decode: Any = decode_at_leader if message in FROM_CLIENT else decode_from_server
     newer = [*msgspec.msgpack.decode(encode(message)), "new", {"field": [1]}]
     assert decode(encode(newer)) == message
 
@@ -147,7 +148,7 @@ def test_a_newer_node_may_add_fields(message: Any) -> None:
 def test_a_newer_node_may_add_fields_inside() -> None:
     newer = msgspec.msgpack.decode(encode(m.Submit(1, [TASK])))
     newer[2][0] += ["new", 1]
-    decoded = decode_from_client(encode(newer))
+    decoded = decode_at_leader(encode(newer))
     assert isinstance(decoded, m.Submit)
     assert decoded.tasks == [TASK]
     view = {**msgspec.to_builtins(verbs.TaskView(id=ID, name="a", state="queued"), builtin_types=(bytes,)), "new": 1}
@@ -172,12 +173,12 @@ def test_a_newer_node_may_add_fields_inside() -> None:
 )
 def test_an_older_node_leaves_fields_out(older: list[Any], message: Any) -> None:
     """These are the fields without which there is no message; the test fails if one is ever added without a default."""
-    decode: Any = decode_from_client if isinstance(decode_from_server(encode(older)), Fault) else decode_from_server
+    decode: Any = decode_at_leader if isinstance(decode_from_server(encode(older)), Fault) else decode_from_server
     assert decode(encode(older)) == message
 
 
 def test_a_hello_of_any_version_can_be_read() -> None:
-    hello = decode_from_client(encode([1, [7, 8], ID, 1, "", "", "what", "version", 7, "adds"]))
+    hello = decode_at_leader(encode([1, [7, 8], ID, 1, "", "", "what", "version", 7, "adds"]))
     assert isinstance(hello, m.Hello)
     assert m.VERSION not in hello.versions
 
