@@ -18,6 +18,9 @@ def main() -> None:
 
         with one_line_errors():
             raise SystemExit(run(sys.argv[2:]))
+    from otpq.cli.quick import run as run_quickly
+
+    run_quickly(sys.argv[1:])
     from otpq.cli.program import app
 
     app(prog_name="otpq")

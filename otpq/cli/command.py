@@ -1,25 +1,24 @@
 """From a function to a command: its parameters are read from the command line, and else from the environment.
 
-A parameter whose type is a dataclass stands for all its fields: options that several commands have are written once. Each
-option can be said by a variable of its own, OTPQ_ and its long name, so one word means one thing in all commands; the few
-that mean another thing somewhere say so by an `envvar` of their own.
+Each option can be said by a variable of its own, OTPQ_ and its long name, so one word means one thing in all commands; the
+few that mean another thing somewhere say so by an `envvar` of their own.
 """
 
 from __future__ import annotations
 
 import inspect
 import os
-from dataclasses import MISSING, fields, is_dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Annotated, Any, Final, TypeAlias, get_type_hints
+from typing import TYPE_CHECKING, Annotated, Any, Final, TypeAlias, get_origin
 
 import typer
 from typer.main import get_command
 
+from otpq.cli import completion, declared
 from otpq.cli.exits import DEBUG
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
 
 __all__ = ["BETWEEN", "Debug", "flat", "made", "options_of", "variable"]
 
@@ -40,22 +39,13 @@ Debug: TypeAlias = Annotated[
 
 def flat(function: Callable[..., None]) -> Callable[..., None]:
     """The function as typer reads it: each bundle of options as these options, and `--debug` behind them."""
-    parameters = inspect.signature(function, eval_str=True).parameters.values()
-    bundles: dict[str, Any] = {each.name: each.annotation for each in parameters if is_dataclass(each.annotation)}
-    flattened = {
-        one.name: one.replace(kind=inspect.Parameter.KEYWORD_ONLY)
-        for each in parameters
-        for one in (_parameters(each.annotation) if each.name in bundles else (each,))
-    }
-    flattened["debug"] = _parameter("debug", Debug, default=False)
+    parameters = declared.parameters(function)
+    flattened = {name: each.replace(annotation=_for_typer(each.annotation)) for name, each in parameters.items()}
+    flattened["debug"] = declared.parameter("debug", Debug, default=False)
 
     def called(**given: Any) -> None:
         del given["debug"]
-        bundled = {
-            name: bundle(**{each.name: given.pop(each.name) for each in fields(bundle)})
-            for name, bundle in bundles.items()
-        }
-        function(**given, **bundled)
+        declared.call(function, given)
 
     called.__doc__ = function.__doc__
     called.__annotations__ = {name: each.annotation for name, each in flattened.items()}
@@ -63,16 +53,14 @@ def flat(function: Callable[..., None]) -> Callable[..., None]:
     return called
 
 
-def _parameters(bundle: Any) -> Iterator[inspect.Parameter]:
-    hints = get_type_hints(bundle, include_extras=True)
-    for each in fields(bundle):
-        yield _parameter(
-            each.name, hints[each.name], inspect.Parameter.empty if each.default is MISSING else each.default
-        )
-
-
-def _parameter(name: str, annotation: Any, default: Any) -> inspect.Parameter:
-    return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, annotation=annotation, default=default)
+def _for_typer(annotation: Any) -> Any:
+    """The annotation with typer's own option for ours."""
+    option = annotation.__metadata__[0] if get_origin(annotation) is Annotated else None
+    if not isinstance(option, declared.Option):
+        return annotation
+    complete = None if option.complete is None else getattr(completion, option.complete)
+    typers = typer.Option(option.word, metavar=option.metavar, help=option.help, autocompletion=complete)
+    return Annotated[annotation.__origin__, typers]
 
 
 def made(name: str, function: Callable[..., None], **settings: Any) -> Any:
@@ -103,5 +91,4 @@ def variable(option: Any) -> str:
     """The name of the variable by which an option can be said too."""
     if option.envvar is not None:
         return str(option.envvar)
-    longest = max(option.opts, key=len)
-    return f"OTPQ_{longest.lstrip('-').replace('-', '_').upper()}"
+    return declared.variable(max(option.opts, key=len))

@@ -17,6 +17,7 @@ __all__ = [
     "COOKIE",
     "DEBUG",
     "FAILURE",
+    "INTERRUPTED",
     "NOT_FOUND",
     "STORE",
     "TAKEN",
@@ -33,6 +34,8 @@ STORE: Final = 3
 TAKEN: Final = 4
 COOKIE: Final = 5
 NOT_FOUND: Final = 6
+INTERRUPTED: Final = 130
+"""By Ctrl-C, as of any program."""
 
 CODES: Final = {
     0: "fine",

@@ -8,17 +8,16 @@ from typing import Annotated
 import typer
 
 from otpq.cli import completion
+from otpq.cli.asking import AsJson, Asking, CookieFile
 from otpq.cli.exits import FAILURE
-from otpq.cli.options import AsJson, Asking, CookieFile, Timeout
+from otpq.cli.options import Timeout
 from otpq.cli.printing import (
     answers_lines,
     event_line,
     facts_lines,
-    nodes_table,
     put,
     put_json,
     stacks_text,
-    workers_table,
 )
 
 __all__ = [
@@ -26,17 +25,13 @@ __all__ = [
     "demo",
     "drain",
     "events",
-    "health",
     "new_cookie",
     "node",
-    "nodes",
     "reload",
     "scale",
     "show_cookie",
     "stacks",
-    "tree",
     "up",
-    "workers",
 ]
 
 
@@ -76,50 +71,6 @@ def check_config(
         put(f"{file}: all is well: {', '.join(nodes)}")
 
 
-def health(
-    *,
-    alive: Annotated[
-        bool,
-        typer.Option(
-            "--alive", help="Only whether it answers, whatever is wrong with it, or with the node that leads."
-        ),
-    ] = False,
-    timeout: Annotated[float, typer.Option("--timeout", metavar="SECONDS", help="What it has to answer in.")] = 10.0,
-    to: Asking,
-) -> None:
-    """Say whether a node serves, and what is wrong if it does not, or does not answer (then the exit code is 1)."""
-    from time import monotonic
-
-    from otpq.client.address import target
-
-    until = monotonic() + timeout
-    place = target(to.node, to.cookie_file)
-    if alive:
-        from otpq.client.greeting import greet
-
-        facts = {"alive": True, "node": place.node, "leader": greet(place, timeout) or None}
-    else:
-        with to.client(timeout) as client:
-            facts = client.health(place.node, timeout=max(0.0, until - monotonic()))
-    to.put(facts, facts_lines)
-    if facts.get("ok") is False:
-        raise typer.Exit(FAILURE)
-
-
-def nodes(*, to: Asking) -> None:
-    """Say which nodes are in the cluster: up, suspected or down, and which one leads."""
-    with to.client() as client:
-        found = client.nodes()
-    to.put(found, nodes_table)
-
-
-def workers(*, to: Asking) -> None:
-    """Say what each worker does."""
-    with to.client() as client:
-        found = client.workers()
-    to.put(found, workers_table)
-
-
 def events(
     *,
     follow: Annotated[bool, typer.Option("--follow", "-f", help="Wait for more, until Ctrl-C.")] = False,
@@ -130,15 +81,6 @@ def events(
     with to.client() as client:
         for event in client.events(after, follow):
             to.put(event, event_line)
-
-
-def tree(*, to: Asking) -> None:
-    """Draw the supervision tree of the node: its processes, their restarts, what waits for them, what they are busy with."""
-    from otpq.client.picture import tree_lines
-
-    with to.client() as client:
-        found = client.tree(to.node)
-    to.put(found, lambda top: "\n".join(tree_lines(top)))
 
 
 def stacks(

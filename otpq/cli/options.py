@@ -6,51 +6,31 @@ import json
 import re
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Final, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, Final, TypeAlias
 
 import typer
 
 from otpq.cli import completion
-from otpq.cli.printing import put, put_json
 from otpq.errors import BadOption, UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Iterable, Sequence
 
-    from otpq.client.client import Client
     from otpq.client.questions import Selector
 
-T = TypeVar("T")
-
 __all__ = [
-    "AsJson",
-    "Asking",
-    "CookieFile",
     "Ids",
-    "NodeOption",
     "Option",
     "Timeout",
     "Which",
     "meant",
     "moment",
-    "open_client",
     "pair",
     "pairs",
     "texts",
     "value",
 ]
 
-NodeOption: TypeAlias = Annotated[
-    str | None,
-    typer.Option(
-        "--node", metavar="NAME", help="Whom to ask; else the only node of yours here.", autocompletion=completion.nodes
-    ),
-]
-CookieFile: TypeAlias = Annotated[
-    Path | None, typer.Option("--cookie-file", metavar="FILE", help="Else ~/.otpq/cookie.")
-]
-AsJson: TypeAlias = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
 Option: TypeAlias = Annotated[
     list[str] | None, typer.Option("--option", "-o", metavar="K=V", help="Such as priority=high or delay=60.")
 ]
@@ -60,23 +40,6 @@ Timeout: TypeAlias = Annotated[
 Ids: TypeAlias = Annotated[
     list[str] | None, typer.Argument(metavar="[ID]...", help="Only these tasks.", autocompletion=completion.ids)
 ]
-
-
-@dataclass(frozen=True, slots=True)
-class Asking:
-    """Whom a command asks, and how it prints what it hears."""
-
-    as_json: AsJson = False
-    node: NodeOption = None
-    cookie_file: CookieFile = None
-
-    def client(self, timeout: float = 10) -> Client:
-        """A client of that node, connected within `timeout` seconds."""
-        return open_client(self.node, self.cookie_file, timeout)
-
-    def put(self, answer: T, shown: Callable[[T], str]) -> None:
-        """Print an answer, as JSON or as `shown` shows it."""
-        put_json(answer) if self.as_json else put(shown(answer))
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,13 +118,6 @@ def moment(text: str) -> datetime | timedelta:
 
 _AGE: Final = re.compile(r"(\d+(?:\.\d+)?)([smhdw])")
 _UNITS: Final = {"s": 1, "m": 60, "h": 3_600, "d": 86_400, "w": 604_800}
-
-
-def open_client(node: str | None, cookie_file: Path | None, timeout: float = 10) -> Client:
-    """A client of the node that a command was told to ask, connected within `timeout` seconds."""
-    from otpq.client.client import connect
-
-    return connect(node, timeout, cookie_file=cookie_file)
 
 
 def value(text: str) -> Any:

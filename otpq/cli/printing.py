@@ -5,9 +5,7 @@ from __future__ import annotations
 import sys
 import warnings
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, Final
-
-import typer
+from typing import TYPE_CHECKING, Any, Final, TextIO
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -45,12 +43,12 @@ __all__ = [
 
 def put(value: object) -> None:
     """Print a text as it is, and any other value as a program would write it."""
-    typer.echo(value if isinstance(value, str) else _json(value).decode())
+    _write(value if isinstance(value, str) else _json(value).decode())
 
 
 def put_json(value: object) -> None:
     """Print a value as JSON."""
-    typer.echo(_json(value).decode())
+    _write(_json(value).decode())
 
 
 def put_count(what: str, count: int, *, as_json: bool) -> None:
@@ -73,7 +71,22 @@ def warnings_as_lines() -> Iterator[None]:
         warnings.simplefilter("always")
         yield
     for each in caught:
-        typer.echo(f"otpq: {each.message}", err=True)
+        sys.stderr.write(f"otpq: {each.message}\n")
+
+
+def _write(text: str) -> None:
+    """Print a text, and have it leave at once, so that a reader who is gone is told of here (`BrokenPipeError`)."""
+    if "\x1b" in text or not (text.isascii() or _takes_all(sys.stdout)):
+        import typer  # it takes colours away where no terminal is, and mends an ASCII stream; few need it, and it takes 40 ms
+
+        typer.echo(text)
+    elif sys.stdout is not None:
+        sys.stdout.write(f"{text}\n")
+        sys.stdout.flush()
+
+
+def _takes_all(stream: TextIO | None) -> bool:
+    return stream is not None and stream.encoding.lower() in {"utf-8", "utf8"}
 
 
 def _json(value: object) -> bytes:

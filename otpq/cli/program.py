@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import typer
 from typer.core import TyperCommand, TyperGroup
 
-from otpq.cli import nodes, queues, shell, stores, tasks, top
+from otpq.cli import nodes, queues, shell, status, stores, tasks, top
 from otpq.cli.command import Debug, made
 from otpq.cli.exits import one_line_errors
 
@@ -86,30 +86,30 @@ _add("list", tasks.list_)
 _add("show", tasks.show)
 _add("logs", tasks.logs)
 _add("why", tasks.why)
-_add("counts", tasks.counts)
+_add("counts", status.counts)
 _add("cancel", tasks.cancel)
 _add("retry", tasks.retry)
 _add("delete", tasks.delete)
-_add("queues", queues.queues)
-_add("handlers", queues.handlers)
+_add("queues", status.queues)
+_add("handlers", status.handlers)
 _add("pause", queues.pause)
 _add("resume", queues.resume)
 _add("purge", queues.purge)
 _add("top", top.top)
-_add("workers", nodes.workers)
-_add("nodes", nodes.nodes)
-_add("tree", nodes.tree)
+_add("workers", status.workers)
+_add("nodes", status.nodes)
+_add("tree", status.tree)
 _add("stacks", nodes.stacks)
 _add("drain", nodes.drain)
 _add("scale", nodes.scale)
 _add("reload", nodes.reload)
-_add("health", nodes.health)
+_add("health", status.health)
 _add("check", stores.check)
 _add("backup", stores.backup)
 _add("migrate", stores.migrate)
 _add("demo", nodes.demo)
 _add("events", nodes.events)
-_add("limits", queues.limits)
+_add("limits", status.limits)
 
 cookie = _group(help="The secret of a cluster.")
 _add("new", nodes.new_cookie, group=cookie)

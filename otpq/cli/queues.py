@@ -1,4 +1,4 @@
-"""The commands about queues and handlers."""
+"""The commands that pause and empty queues, and pause handlers; how they stand, `status.py` says."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from otpq.cli import completion
+from otpq.cli.asking import Asking
 from otpq.cli.bulks import Sure, to_many
-from otpq.cli.options import Asking
-from otpq.cli.printing import handlers_table, limits_table, put, put_count, put_json, queues_table
+from otpq.cli.printing import put, put_count, put_json
 from otpq.errors import did_you_mean
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["handlers", "limits", "pause", "purge", "queues", "resume"]
+__all__ = ["pause", "purge", "resume"]
 
 QueueName = Annotated[
     str | None, typer.Argument(metavar="[QUEUE]", help="The queue.", autocompletion=completion.queues)
@@ -25,27 +25,6 @@ HandlerName = Annotated[
     str | None,
     typer.Option("--handler", metavar="NAME", help="A handler, in all queues.", autocompletion=completion.handlers),
 ]
-
-
-def queues(*, to: Asking) -> None:
-    """Say how each queue stands, and whether it is paused."""
-    with to.client() as client:
-        found = client.queues()
-    to.put(found, queues_table)
-
-
-def handlers(*, to: Asking) -> None:
-    """Say what is known of each handler, and whether it is paused."""
-    with to.client() as client:
-        found = client.handlers()
-    to.put(found, handlers_table)
-
-
-def limits(*, to: Asking) -> None:
-    """Say which limits are in force, how much of each is used, and who says so."""
-    with to.client() as client:
-        found = client.limits()
-    to.put(found, limits_table)
 
 
 def pause(

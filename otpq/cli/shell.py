@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
-from otpq.cli.exits import exit_code
-from otpq.cli.options import Asking
+from otpq.cli.asking import Asking
+from otpq.cli.exits import INTERRUPTED, exit_code
 from otpq.errors import UsageError
 
 if TYPE_CHECKING:
@@ -20,8 +20,6 @@ __all__ = ["shell"]
 _GREETING: Final = (
     "Python, and a node's helpers by name: h() lists them, h(x) explains one. Ctrl-C stops a line, Ctrl-D leaves."
 )
-_INTERRUPTED: Final = 130
-"""As of a program that Ctrl-C ended."""
 
 
 def shell(
@@ -66,7 +64,7 @@ def shell(
             stack.enter_context(embedded_node(its_app, name, workers, to.cookie_file))
         error = _run(stack.enter_context(Shell(output, to.cookie_file, its_app).attached(named or to.node)), command)
     if error is not None:
-        raise typer.Exit(_INTERRUPTED if isinstance(error, KeyboardInterrupt) else exit_code(error))
+        raise typer.Exit(INTERRUPTED if isinstance(error, KeyboardInterrupt) else exit_code(error))
 
 
 def _run(shell: Shell, command: str | None) -> BaseException | None:

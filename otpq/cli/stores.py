@@ -7,8 +7,8 @@ from typing import Annotated
 
 import typer
 
+from otpq.cli.asking import AsJson
 from otpq.cli.exits import STORE
-from otpq.cli.options import AsJson
 from otpq.cli.printing import put, put_json
 from otpq.errors import UsageError
 

@@ -12,9 +12,9 @@ import typer
 from typer.core import TyperCommand
 
 from otpq.cli import completion
+from otpq.cli.asking import Asking
 from otpq.cli.bulks import Sure, to_many
 from otpq.cli.options import (
-    Asking,
     Ids,
     Option,
     Timeout,
@@ -25,7 +25,6 @@ from otpq.cli.options import (
     value,
 )
 from otpq.cli.printing import (
-    counts_table,
     log_line,
     put,
     put_count,
@@ -42,7 +41,6 @@ if TYPE_CHECKING:
 __all__ = [
     "Submit",
     "cancel",
-    "counts",
     "delete",
     "list_",
     "logs",
@@ -157,19 +155,6 @@ def show(id: TaskId, *, to: Asking) -> None:
         task = client.get_task_status(id)
         why = client.why(id)
     put_json(with_why(task, why)) if to.as_json else put(task_lines(task, why))
-
-
-def counts(
-    *,
-    queue: Annotated[
-        str | None, typer.Option(metavar="QUEUE", help="Only this queue.", autocompletion=completion.queues)
-    ] = None,
-    to: Asking,
-) -> None:
-    """Count the tasks by queue and state."""
-    with to.client() as client:
-        found = client.counts(queue)
-    to.put(found, counts_table)
 
 
 def why(id: TaskId, *, to: Asking) -> None:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
-from otpq.cli.options import Asking
+from otpq.cli.asking import Asking
 from otpq.cli.printing import cut, put, put_json, seconds, table
 from otpq.errors import UsageError
 

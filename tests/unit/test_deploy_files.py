@@ -13,7 +13,7 @@ import pytest
 import yaml
 from typer.main import get_command
 
-from otpq.cli import nodes, program
+from otpq.cli import program, status
 from otpq.cli.command import made
 from otpq.cli.exits import COOKIE, TAKEN, USAGE
 from otpq.cli.node import _environment, _given, _settings
@@ -44,7 +44,7 @@ def config_of(words: Sequence[str], environment: Mapping[str, str]) -> NodeConfi
 def check_probe(words: Sequence[str]) -> float:
     """Have `otpq health` read its words; its --timeout."""
     assert words[:2] == ["otpq", "health"]
-    timeout: float = made("health", nodes.health).make_context("health", list(words[2:])).params["timeout"]
+    timeout: float = made("health", status.health).make_context("health", list(words[2:])).params["timeout"]
     return timeout
 
 

@@ -11,7 +11,7 @@ import pytest
 from msgspec import structs
 from typer.testing import CliRunner
 
-from otpq.cli import bulks, options
+from otpq.cli import asking, bulks, options
 from otpq.cli.exits import DEBUG, exit_code, one_line
 from otpq.cli.program import app
 from otpq.cli.up import is_here
@@ -238,7 +238,7 @@ class FakeClient:
 @pytest.fixture
 def client(monkeypatch: pytest.MonkeyPatch) -> FakeClient:
     fake = FakeClient()
-    monkeypatch.setattr(options, "open_client", lambda *_: fake)
+    monkeypatch.setattr(asking, "open_client", lambda *_: fake)
     return fake
 
 
