@@ -88,8 +88,9 @@ def _of(command: Any) -> Iterable[tuple[str, str, str]]:
 
 
 def _of_node() -> Iterable[tuple[str, str, str]]:
-    for words, variable, metavar, meaning in arguments():
-        yield f"`{', '.join(words)}{f' {metavar}' if metavar else ''}`", f"`{variable}`", meaning
+    for each in arguments():
+        metavar = f" {each.metavar}" if each.metavar else ""
+        yield f"`{', '.join(each.words)}{metavar}`", f"`{each.variable}`", each.meaning
 
 
 def _cell(text: str) -> str:

@@ -13,7 +13,7 @@ import os
 import sys
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from otpq.cli.exits import DEBUG
 from otpq.errors import UnknownOption, UsageError
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from otpq.node.cluster_file import ClusterFile
     from otpq.node.pools import PoolSettings
 
-__all__ = ["arguments", "run"]
+__all__ = ["Argument", "arguments", "run"]
 
 
 def run(words: Sequence[str]) -> int:
@@ -111,12 +111,26 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def arguments() -> Iterator[tuple[list[str], str, str, str]]:
-    """Of each option its words, its variable, what stands for its value, and what it means."""
+class Argument(NamedTuple):
+    """What is told of an option."""
+
+    words: list[str]
+    """The longest first."""
+    variable: str
+    metavar: str
+    """What stands for its value; empty: it has none."""
+    meaning: str
+    is_repeated: bool
+
+
+def arguments() -> Iterator[Argument]:
+    """All options."""
     for action in _parser()._actions:  # noqa: SLF001 - argparse tells in no other way
         if action.dest in _VARIABLES and action.help is not argparse.SUPPRESS:
             words = sorted(action.option_strings, key=len, reverse=True)
-            yield words, f"OTPQ_{action.dest.upper()}", str(action.metavar or ""), str(action.help)
+            several, _ = _VARIABLES[action.dest]
+            variable = f"OTPQ_{action.dest.upper()}"
+            yield Argument(words, variable, str(action.metavar or ""), str(action.help), several is not None)
 
 
 def _given(words: Sequence[str]) -> dict[str, Any]:

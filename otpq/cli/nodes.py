@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+from typer.core import TyperCommand, TyperOption
 
 from otpq.cli import completion
 from otpq.cli.asking import AsJson, Asking, CookieFile
@@ -21,6 +22,7 @@ from otpq.cli.printing import (
 )
 
 __all__ = [
+    "Node",
     "check_config",
     "demo",
     "drain",
@@ -33,6 +35,21 @@ __all__ = [
     "stacks",
     "up",
 ]
+
+
+class Node(TyperCommand):
+    """`otpq node`. Argparse reads its words; for a shell that completes them, typer has its options too."""
+
+    def get_params(self, ctx: Any) -> list[Any]:
+        """What is read of the words, or may follow on them."""
+        if not ctx.resilient_parsing:  # as typer calls it when it only completes
+            return super().get_params(ctx)
+        from otpq.cli.node import arguments
+
+        return [
+            TyperOption(param_decls=each.words, help=each.meaning, is_flag=not each.metavar, multiple=each.is_repeated)
+            for each in arguments()
+        ]
 
 
 def node(context: typer.Context) -> None:

@@ -76,7 +76,7 @@ def program(*, debug: Debug = False) -> None:
 
 
 _UNREAD = {"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []}
-_add("node", nodes.node, context_settings=_UNREAD)  # node.py reads its words, `--help` too
+_add("node", nodes.node, cls=nodes.Node, context_settings=_UNREAD)  # node.py reads its words, `--help` too
 _add("up", nodes.up)
 _add("shell", shell.shell)
 _add("submit", tasks.submit, cls=tasks.Submit)

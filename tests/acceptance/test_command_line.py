@@ -227,6 +227,10 @@ def test_shells_complete_what_a_node_knows(stage: Stage, shell: str) -> None:
     assert "add" in completed("otpq", "list", "--name", "a")
     assert f"{stage.plain}@127.0.0.1" in completed("otpq", "queues", "--node", stage.plain)
     assert "--cookie-file" in completed("otpq", "queues", "--co")
+    assert {"--name", "--script-dir", "--quiet"} <= completed("otpq", "node", "--")
+    assert "--name" in completed("otpq", "node", "--quiet", "--workers", "2", "--na")
+    assert "--name" not in completed("otpq", "node", "--name", "a@h", "--na")
+    assert "--pool" in completed("otpq", "node", "--pool", "io", "--po")  # may be said again
     assert completed("otpq", "purge", "--node", "nobody@127.0.0.1", "rep") <= {"_files"}  # zsh is told to try files
 
 
