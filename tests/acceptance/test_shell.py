@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from otpq.client.errors import QueryFailed
 from tests.acceptance.conftest import LONG, Stage
 from tests.terminal import CTRL_C, ENTER, TAB, UP, Terminal
 
@@ -133,6 +134,20 @@ def test_a_log_is_followed_until_ctrl_c(stage: Stage, terminal: Terminal) -> Non
     (stage.home / "later").touch()
 
 
+def test_a_process_and_a_task_are_traced_until_ctrl_c(stage: Stage, terminal: Terminal) -> None:
+    terminal.types(f"trace('queue_server'){ENTER}")
+    terminal.sees("Arrived(peer=")  # the question for what it gets is what it gets
+    terminal.types(CTRL_C)
+    terminal.prompt(stage.name, 2)
+    assert terminal.run("{m['kind'] for m in v(1)} <= {'receive', 'send', 'cast', 'call', 'reply'}") == "True"
+    terminal.types(f"trace(wait_for.submit('traced').id){ENTER}")
+    terminal.sees("queued")
+    terminal.types(CTRL_C)
+    terminal.prompt(stage.name, 4)
+    assert terminal.run("v()[0]['kind']") == "'life'"
+    (stage.home / "traced").touch()
+
+
 def test_what_was_typed_is_there_in_the_next_run_and_for_nobody_else(stage: Stage, terminal: Terminal) -> None:
     assert terminal.run("'typed ' 'before'") == "'typed before'"
     assert terminal.leave() == 0
@@ -202,6 +217,23 @@ def test_a_pipe_goes_on_behind_an_error_and_tells_of_it_at_the_end(stage: Stage)
     assert ran.stderr.splitlines()[0] == "TaskNotFound: there is no task 'x'"
 
 
+def test_a_process_is_killed_by_its_pid_and_comes_back(stage: Stage) -> None:
+    def pruner() -> str | None:
+        try:
+            return str(client.info("pruner")["pid"])
+        except QueryFailed:  # it is on its way back
+            return None
+
+    with stage.connect() as client:
+        before = pruner()
+        ran = piped(stage, "killed = kill(info('pruner')['pid'])\nkilled['killed'], killed['name']\nkilled['then']\n")
+        assert (ran.returncode, ran.stderr) == (0, "")
+        named, then = ran.stdout.splitlines()
+        assert named == f"('{before}', 'pruner')"
+        assert "starts it again" in then
+        wait_until(lambda: pruner() not in {None, before})
+
+
 def test_each_line_of_a_pipe_is_answered_before_the_next_one_comes(stage: Stage) -> None:
     with subprocess.Popen(
         [sys.executable, "-m", "otpq", "shell"],
@@ -236,7 +268,8 @@ def test_json_is_for_programs(stage: Stage) -> None:
 
 
 def test_a_command_that_is_interrupted_ends_as_such(stage: Stage) -> None:
-    process = stage.popen("shell", "-c", "print('begun', flush=True); await asyncio.sleep(3600)")
+    # Printed by the coroutine: while Python makes an event loop, an interrupt leaves half a one, which complains.
+    process = stage.popen("shell", "-c", "await asyncio.sleep(3600, print('begun', flush=True))")
     assert process.stdout is not None
     assert process.stdout.readline() == "begun\n"
     process.send_signal(signal.SIGINT)
