@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Annotated, Final, TypeAlias, TypeVar
 
 from otpq.cli.declared import Option
 from otpq.cli.printing import put, put_json
@@ -15,6 +16,9 @@ if TYPE_CHECKING:
     from otpq.client.client import Client
 
 T = TypeVar("T")
+
+_WHILE_NOBODY: Final = 2.0
+"""Seconds: a node is there within one of its start, on a machine that is not busy."""
 
 __all__ = ["AsJson", "Asking", "CookieFile", "NodeOption", "open_client"]
 
@@ -34,16 +38,36 @@ class Asking:
     cookie_file: CookieFile = None
 
     def client(self, timeout: float = 10) -> Client:
-        """A client of that node, connected within `timeout` seconds."""
+        """A client of that node, connected within `timeout` seconds: for what changes something, a node may be starting again."""
         return open_client(self.node, self.cookie_file, timeout)
+
+    def reader(self, timeout: float = 10) -> Client:
+        """A client for a command that only reads: where nothing listens, it is given up after two seconds."""
+        return open_client(self.node, self.cookie_file, timeout, _WHILE_NOBODY)
 
     def put(self, answer: T, shown: Callable[[T], str]) -> None:
         """Print an answer, as JSON or as `shown` shows it."""
         put_json(answer) if self.as_json else put(shown(answer))
 
 
-def open_client(node: str | None, cookie_file: Path | None, timeout: float = 10) -> Client:
-    """A client of the node that a command was told to ask, connected within `timeout` seconds."""
-    from otpq.client.client import connect
+def open_client(
+    node: str | None, cookie_file: Path | None, timeout: float = 10, while_nobody: float = math.inf
+) -> Client:
+    """A client of the node that a command was told to ask, connected within `timeout` seconds.
 
-    return connect(node, timeout, cookie_file=cookie_file)
+    Args:
+        node: Its name; None: the only one there is.
+        cookie_file: Else the usual one.
+        timeout: Seconds to keep trying; later also what an answer is waited for.
+        while_nobody: Seconds after which it is given up if nothing listens there then.
+    """
+    from otpq.client.address import target
+    from otpq.client.client import Client
+
+    client = Client(target(node, cookie_file), timeout)
+    try:
+        client.wait_connected(timeout, while_nobody)
+    except BaseException:
+        client.close()
+        raise
+    return client

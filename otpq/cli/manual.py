@@ -27,7 +27,8 @@ Made of the commands themselves by `python -m otpq.cli.manual > docs/cli.md`; a 
 - **Where an option comes from.** A flag goes before its variable, that before the file (`--config`, of `otpq node`), that before
   the default. A variable that is empty says nothing. A flag of no value is said by `1` or `0`; of an option that may be given
   more than once, the values stand in one variable with `{BETWEEN}` between them.
-- **Which node.** `--node`, else `OTPQ_NODE`, else the only node of this user on this machine.
+- **Which node.** `--node`, else `OTPQ_NODE`, else the only node of this user on this machine. Where nothing listens, a command
+  that only reads says so after 2 s; one that changes something tries for 10 s, since the node may be starting again.
 - **Errors** are one line on standard error: what is wrong, where, and what would be right. `--debug` shows where it was raised.
 - **JSON.** `--json` of a command that reads prints what `Client` returns. Tables fit the terminal, or `COLUMNS`; in a pipe they
   are as wide as they need to be.

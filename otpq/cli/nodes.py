@@ -95,7 +95,7 @@ def events(
     to: Asking,
 ) -> None:
     """Print what happens in the cluster: to nodes, queues, pools, the store, and while you look to tasks."""
-    with to.client() as client:
+    with to.reader() as client:
         for event in client.events(after, follow):
             to.put(event, event_line)
 
@@ -108,7 +108,7 @@ def stacks(
     to: Asking,
 ) -> None:
     """Say what a worker's child runs now, or the node, as Python stacks; also of one that is stuck."""
-    with to.client() as client:
+    with to.reader() as client:
         found = client.stacks(worker, to.node)
     to.put(found, stacks_text)
 

@@ -22,21 +22,21 @@ __all__ = ["counts", "handlers", "health", "limits", "nodes", "queues", "tree", 
 
 def queues(*, to: Asking) -> None:
     """Say how each queue stands, and whether it is paused."""
-    with to.client() as client:
+    with to.reader() as client:
         found = client.queues()
     to.put(found, queues_table)
 
 
 def handlers(*, to: Asking) -> None:
     """Say what is known of each handler, and whether it is paused."""
-    with to.client() as client:
+    with to.reader() as client:
         found = client.handlers()
     to.put(found, handlers_table)
 
 
 def limits(*, to: Asking) -> None:
     """Say which limits are in force, how much of each is used, and who says so."""
-    with to.client() as client:
+    with to.reader() as client:
         found = client.limits()
     to.put(found, limits_table)
 
@@ -47,21 +47,21 @@ def counts(
     to: Asking,
 ) -> None:
     """Count the tasks by queue and state."""
-    with to.client() as client:
+    with to.reader() as client:
         found = client.counts(queue)
     to.put(found, counts_table)
 
 
 def nodes(*, to: Asking) -> None:
     """Say which nodes are in the cluster: up, suspected or down, and which one leads."""
-    with to.client() as client:
+    with to.reader() as client:
         found = client.nodes()
     to.put(found, nodes_table)
 
 
 def workers(*, to: Asking) -> None:
     """Say what each worker does."""
-    with to.client() as client:
+    with to.reader() as client:
         found = client.workers()
     to.put(found, workers_table)
 
@@ -70,7 +70,7 @@ def tree(*, to: Asking) -> None:
     """Draw the supervision tree of the node: its processes, their restarts, what waits for them, what they are busy with."""
     from otpq.client.picture import tree_lines
 
-    with to.client() as client:
+    with to.reader() as client:
         found = client.tree(to.node)
     to.put(found, lambda top: "\n".join(tree_lines(top)))
 
@@ -95,7 +95,7 @@ def health(
 
         facts = {"alive": True, "node": place.node, "leader": greet(place, timeout) or None}
     else:
-        with to.client(timeout) as client:
+        with to.reader(timeout) as client:
             facts = client.health(place.node, timeout=max(0.0, until - monotonic()))
     to.put(facts, facts_lines)
     if facts.get("ok") is False:

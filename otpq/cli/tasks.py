@@ -138,7 +138,7 @@ def list_(
     from otpq.wire.verbs import MAX_PAGE
 
     chosen = which.selector()
-    with to.client() as client:
+    with to.reader() as client:
         while True:
             page = client.tasks(chosen, limit=MAX_PAGE if every else limit, after=after)
             put_tasks(page, as_json=to.as_json)
@@ -151,7 +151,7 @@ def list_(
 
 def show(id: TaskId, *, to: Asking) -> None:
     """Show all there is to know about a task, and why it is not at work."""
-    with to.client() as client:
+    with to.reader() as client:
         task = client.get_task_status(id)
         why = client.why(id)
     put_json(with_why(task, why)) if to.as_json else put(task_lines(task, why))
@@ -161,7 +161,7 @@ def why(id: TaskId, *, to: Asking) -> None:
     """Say why a task is not at work."""
     from otpq.client.reasons import in_words
 
-    with to.client() as client:
+    with to.reader() as client:
         found = client.why(id)
     to.put(found, lambda why: "it has ended" if why is None else in_words(why))
 
@@ -173,7 +173,7 @@ def logs(
     to: Asking,
 ) -> None:
     """Print a task's log: what its runs wrote, and the steps of its life; as JSON, one object a line."""
-    with to.client() as client:
+    with to.reader() as client:
         for line in client.logs(id, follow):
             to.put(line, log_line)
 

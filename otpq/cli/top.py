@@ -161,7 +161,7 @@ def top(
     """Watch a cluster live: rates, queues, nodes, workers, the tasks that run for longest. `q` or Ctrl-C ends it."""
     if not (once or to.as_json or _is_terminal()):
         raise UsageError("top draws on a terminal, and this is none; use --once, or --json for a frame a line")
-    with to.client() as client, _keys(live=not (once or to.as_json)) as pressed:
+    with to.reader() as client, _keys(live=not (once or to.as_json)) as pressed:
         before = look(client, time.monotonic())
         while not pressed(interval):
             now = look(client, time.monotonic())

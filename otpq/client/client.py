@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 import warnings
 import weakref
@@ -618,16 +619,24 @@ class Client:
 
     # ------------------------------------------------------------ connection
 
-    def wait_connected(self, timeout: float) -> None:
+    def wait_connected(self, timeout: float, while_nobody: float = math.inf) -> None:
         """Return when the node has answered.
 
+        Args:
+            timeout: Seconds to keep trying.
+            while_nobody: Seconds after which it is given up if nothing listens there then.
+
         Raises:
-            NodeUnreachable: It has not after `timeout` seconds, or says that it never will.
+            NodeUnreachable: It has not answered in time, or says that it never will.
         """
         io = self._session.io
-        if not io.welcomed.wait(timeout):
+        seconds = min(timeout, while_nobody)
+        if not io.welcomed.wait(seconds) and not io.is_nobody_there:
+            io.welcomed.wait(timeout - seconds)
+            seconds = timeout
+        if not io.welcomed.is_filled:
             to = self._session.target
-            raise NodeUnreachable(to.shown, (io.why_down() or "no answer") + known_nodes(to.node), timeout)
+            raise NodeUnreachable(to.shown, (io.why_down() or "no answer") + known_nodes(to.node), seconds)
         io.welcomed.get()
 
     @property

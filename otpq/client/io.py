@@ -146,6 +146,14 @@ class Io:
             return str(link.down)
         return None if self.core.is_open else "connected, but its queue server does not answer"
 
+    @property
+    def is_nobody_there(self) -> bool:
+        """Whether nothing listens where the node should be, or its host is unknown, as of the last attempt."""
+        from otpq.wire.dialled import Cause
+
+        down = None if self._link is None else self._link.down
+        return down is not None and down.cause in {Cause.REFUSED, Cause.UNRESOLVED}
+
     def close(self, linger: float) -> None:
         """End the thread, after up to `linger` seconds for what is not acknowledged yet. Callers that wait are told."""
         with self._start_lock:

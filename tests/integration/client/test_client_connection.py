@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from otpq.client.address import target
 from otpq.client.calls import Call
 from otpq.client.client import Client, connect
 from otpq.client.errors import CookieRefused, NodeUnreachable, VersionRefused, WrongNode
@@ -35,6 +36,22 @@ def test_nothing_listens(cookie_file: Path) -> None:
         port = taken.getsockname()[1]
     with pytest.raises(NodeUnreachable, match=rf"a@127.0.0.1 \(tcp://127.0.0.1:{port}\) within 0.1 s: nothing listens"):
         connect(f"a@127.0.0.1:{port}", 0.1, cookie_file=cookie_file)
+
+
+def test_who_will_not_wait_for_a_node_to_start_is_told_that_nothing_listens(
+    cookie_file: Path, silent_port: socket.socket
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        free = taken.getsockname()[1]
+    for place, says in (
+        (f"127.0.0.1:{free}", r"within 0\.2 s: nothing listens"),
+        ("no-such-host.invalid", r"within 0\.2 s: the host name is unknown"),
+        (f"127.0.0.1:{silent_port.getsockname()[1]}", r"within 0\.5 s: "),
+    ):
+        client = Client(target(f"a@{place}", cookie_file))
+        with pytest.raises(NodeUnreachable, match=says):
+            client.wait_connected(0.5, while_nobody=0.2)
+        client.close()
 
 
 def test_who_asks_for_a_node_that_is_not_there_is_told_of_those_that_are(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import warnings
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Self
@@ -608,6 +609,25 @@ def test_health_fails_if_the_node_is_not_well(client: FakeClient, monkeypatch: p
 
 def test_cookie_new_prints_a_cookie() -> None:
     Cookie.parse(otpq("cookie", "new").stdout)
+
+
+READS = ("queues", "counts", "tree", "list", "events", "stacks", f"show {ID}", f"why {ID}", f"logs {ID}")
+CHANGES = ("submit mail", f"cancel {ID}", f"retry {ID}", "pause mail", "scale cpu 4", "drain a@h")
+
+
+@pytest.mark.parametrize(("words", "seconds"), [*((each, 2) for each in READS), *((each, 10) for each in CHANGES)])
+def test_a_command_that_changes_something_waits_for_a_node_that_is_starting_again(
+    monkeypatch: pytest.MonkeyPatch, words: str, seconds: float
+) -> None:
+    waits: list[float] = []
+
+    def opened(_node: object, _cookie_file: object, timeout: float, while_nobody: float = math.inf) -> FakeClient:
+        waits.append(min(timeout, while_nobody))
+        return FakeClient()
+
+    monkeypatch.setattr(asking, "open_client", opened)
+    assert otpq(*words.split()).exit_code == 0
+    assert waits == [seconds]
 
 
 # ------------------------------------------------------------ errors
