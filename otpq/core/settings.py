@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from otpq.core import catalogue
+from otpq.core import catalogue, schedules
 from otpq.core.effects import Reply, TakeBack
 from otpq.core.handlers import HandlerSettings
 from otpq.core.lanes import QueueSettings
@@ -30,6 +30,8 @@ def restore(state: State, settings: Mapping[str, bytes]) -> None:
             state.lanes.queue(name).set(msgspec.msgpack.decode(packed, type=QueueSettings))
         elif kind == "handler":
             state.handlers[name].settings = msgspec.msgpack.decode(packed, type=HandlerSettings)
+        elif kind == schedules.SETTING:
+            state.schedules.settings = schedules.of_settings(packed)
         elif kind == catalogue.PREFIX:
             catalogue.restore(state, name, packed)
 

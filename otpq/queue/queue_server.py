@@ -80,6 +80,10 @@ PATIENT: Final = frozenset({ev.Results, ev.Demand, ev.Heartbeat, ev.Running})
 """Events that may wait for others. Demand comes with results, and before a worker has nothing left."""
 
 
+_ASKED: Final = ev.Cancel | ev.Retry | ev.Delete | ev.Pause | ev.AddSchedule | ev.ChangeSchedule | ev.PauseSchedules
+"""Events that are answered by a `Reply`."""
+
+
 class QueueServer(GenServer):
     """See the module."""
 
@@ -376,6 +380,8 @@ class QueueServer(GenServer):
                     self._send_refused(effect)
                 case ef.Reply():
                     self._send_reply(effect)
+                case ef.Scheduled(kind, facts):
+                    self._happenings.note(kind, facts)
                 case _:
                     to_pools.setdefault(effect.session, []).append(effect)
         self._send_outbox()
@@ -423,7 +429,7 @@ class QueueServer(GenServer):
         self._refuse((event for event in lost if isinstance(event, ev.Submit)), trouble)
         # Results come again from the pools when they are asked to open anew; requests fail now.
         for event in lost:
-            if isinstance(event, ev.Cancel | ev.Retry | ev.Delete | ev.Pause):
+            if isinstance(event, _ASKED):
                 self._answers.fail(session_of(event.client), event.request, *trouble)
         self._answers.core_lost(trouble)
         self._send_outbox()
