@@ -36,7 +36,7 @@ from otpq.errors import InvariantBroken
 from otpq.task import TaskState
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Collection, Mapping, Sequence
 
     from otpq.core.effects import Effect
     from otpq.core.records import LeaseRow, Recovered, TaskRow
@@ -257,6 +257,14 @@ class QueueCore:
     def schedules(self) -> list[dict[str, Any]]:
         """What is known of each schedule; see `schedules.facts`."""
         return schedules.facts(self._state)
+
+    def schedule_names(self) -> Collection[str]:
+        """The names of all schedules."""
+        return self._schedules.by_name.keys()
+
+    def unknown_handler(self, name: str) -> str | None:
+        """That nobody has declared a handler of this name, in words; None: somebody has."""
+        return None if name in self._state.handlers.known else self._state.handlers.unknown(name)
 
     @property
     def declared(self) -> dict[str, bytes]:

@@ -188,7 +188,11 @@ class AddSchedule(msgspec.Struct, kw_only=True):
 
 
 class ChangeSchedule(msgspec.Struct, kw_only=True):
-    """Do something to one schedule. Answered 'done', 'not_found', or after a run with the id of its task."""
+    """Do something to one schedule. Answered 'done', 'not_found', 'declared', 'filed' or 'not_made'.
+
+    Such as are declared, or in the cluster's file, would come back, so they are not removed. After a run the answer is the id
+    of its task, unless none was made.
+    """
 
     client: str
     request: int

@@ -542,7 +542,9 @@ def change(state: State, event: ChangeSchedule) -> None:
     answer = "done"
     match event.what:
         case "remove":
-            _remove(state, event.name)
+            answer = _may_be_removed(state, entry) or "done"
+            if answer == "done":
+                _remove(state, event.name)
         case "run":
             id = _run_id(entry.row, event)
             made = state.task(id) or _make(state, entry.row, entry.definition.task, state.now.wall, id)
@@ -550,6 +552,15 @@ def change(state: State, event: ChangeSchedule) -> None:
         case what:
             _enable(state, entry, is_enabled=what == "enable")
     _reply(state, event, answer)
+
+
+def _may_be_removed(state: State, entry: Entry) -> str | None:
+    """What is against it: it would come back. None: nothing."""
+    row = entry.row
+    if row.source == BY_FILE:
+        return "filed"
+    is_told = any(entry.definition.task.name in (each.handlers or ()) for each in state.sessions.values())
+    return "declared" if row.source.startswith(BY_APP) and is_told else None
 
 
 def pause(state: State, event: PauseSchedules) -> None:

@@ -108,6 +108,8 @@ class QueueServer(GenServer):
         address: str = "",
         handlers: Mapping[str, bytes] | None = None,
         queues: Mapping[str, int] | None = None,
+        schedules: Mapping[str, bytes] | None = None,
+        scheduler: bool = True,
         retention: Retention | None = None,
     ) -> Ok | None:
         """Take over the store, listen, and go on where the last queue server was.
@@ -123,6 +125,8 @@ class QueueServer(GenServer):
             address: Where other nodes find it, `name@host:port`; else as its name says.
             handlers: Options of handlers by the cluster's file, packed; see `Config`.
             queues: How many tasks a queue may hold, by the same.
+            schedules: Schedules by the same, packed.
+            scheduler: Whether schedules make tasks.
             retention: How long ended tasks are kept, for whoever asks: the pruner sees to it.
         """
         self._node, self._incarnation = node, incarnation
@@ -164,7 +168,14 @@ class QueueServer(GenServer):
             retention=retention or Retention(),
         )
         self._federation = self._federate(address, epoch, lease)
-        config = Config(epoch=epoch, lease=lease, handlers=dict(handlers or {}), queues=dict(queues or {}))
+        config = Config(
+            epoch=epoch,
+            lease=lease,
+            handlers=dict(handlers or {}),
+            queues=dict(queues or {}),
+            schedules=dict(schedules or {}),
+            scheduler=scheduler,
+        )
         self._engine = Engine(self._store, config, self._note_commit)
         return None
 
@@ -381,7 +392,7 @@ class QueueServer(GenServer):
                 case ef.Reply():
                     self._send_reply(effect)
                 case ef.Scheduled(kind, facts):
-                    self._happenings.note(kind, facts)
+                    self._happenings.scheduled(kind, facts)
                 case _:
                     to_pools.setdefault(effect.session, []).append(effect)
         self._send_outbox()
