@@ -18,7 +18,7 @@ from otpq.client.calls import Call
 from otpq.context import Context
 from otpq.errors import BadOption, UnknownOption, UsageError
 from otpq.reference import BadApp, public_name
-from otpq.task import DEFAULT_HANDLER, SCRIPT_HANDLER, Options, TaskError, TaskState
+from otpq.task import DEFAULT_HANDLER, SCHEDULE_OPTIONS, SCRIPT_HANDLER, Options, TaskError, TaskState
 from otpq.wire.codec import encode
 from otpq.worker.conversion import Converter
 from otpq.worker.loading import MAIN_ALIAS, load_app
@@ -194,7 +194,7 @@ def test_type_checkers_know_exactly_the_options_there_are() -> None:
         for field in item.body
         if isinstance(field, ast.AnnAssign) and isinstance(field.target, ast.Name)
     ]
-    assert sorted(known) == sorted(Options.__struct_fields__)
+    assert sorted(known) == sorted([*Options.__struct_fields__, *SCHEDULE_OPTIONS])
 
 
 # ------------------------------------------------------------ contexts
