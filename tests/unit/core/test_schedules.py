@@ -498,6 +498,14 @@ def test_a_file_adds_changes_and_removes_its_own(queue_with: Callable[..., Drive
     assert facts(queue, "c")["source"] == "file"
 
 
+def test_what_would_come_back_is_not_removed(queue_with: Callable[..., Driver]) -> None:
+    queue = queue_with(schedules={"filed": msgspec.msgpack.encode(definition())})
+    queue.open(handlers={"f": told()}, app="app:app")
+    assert [change(queue, "remove", name) for name in ("filed", "f")] == ["filed", "declared"]
+    queue.open(handlers={"g": b""}, app="another:app")  # the same pool with another app: nobody has the handler now
+    assert change(queue, "remove", "f") == "done"
+
+
 # ------------------------------------------------------------------ refusals
 
 
