@@ -218,10 +218,10 @@ class Entry:
         return self.definition.enabled if self.row.enabled is None else self.row.enabled
 
     def next_after(self, time: float) -> float | None:
-        """Its first slot after `time`; None: there is none."""
+        """Its first slot after `time`; None: there is none, or this machine knows none: it may lack the zone."""
         try:
             return cron.next_time(self.definition.timing, time, self.row.added)
-        except LookupError:
+        except (LookupError, ValueError):
             return None
 
     def fires_at(self, slot: float) -> float:
@@ -296,11 +296,15 @@ class Schedules:
 
     def ask(self, now: Now, needs: Needs) -> None:
         """Choose whose turn has come, and add what must be seen of them."""
-        for chosen, _, _ in self._taken:
-            self.place(chosen)
-        self._taken, self._looked_up = [], []
-        if self.is_idle:
-            return
+        if self._taken or self._looked_up:  # of a step that was never taken
+            for chosen, _, _ in self._taken:
+                self.place(chosen)
+            self._taken, self._looked_up = [], []
+        is_due = self.unsure or (self._heap and self._heap[0][0] <= now.wall)
+        if is_due and not self.is_idle:
+            self._take(now, needs)
+
+    def _take(self, now: Now, needs: Needs) -> None:
         left = FIRINGS
         while self._heap and self._heap[0][0] <= now.wall and left > 0:
             at, name = heappop(self._heap)
@@ -325,7 +329,12 @@ class Schedules:
             _file(state)
         if self.awaited:
             self._let_go(state)
+        if self._taken or self._looked_up:
+            self._fire_taken(state)
+
+    def _fire_taken(self, state: State) -> None:
         taken, self._taken = self._taken, []
+        looked_up, self._looked_up = self._looked_up, []
         for chosen, definition, first in taken:
             if self.by_name.get(chosen.row.name) is not chosen:
                 continue
@@ -333,7 +342,7 @@ class Schedules:
             if chosen.definition is definition and chosen.row.next == first and not self.is_idle:
                 _decide(state, chosen)
             self.place(chosen)
-        for name in self._looked_up if not self.is_idle else ():
+        for name in looked_up if not self.is_idle else ():
             if name in self.unsure:
                 self.unsure.discard(name)
                 _serve(state, self.by_name[name])

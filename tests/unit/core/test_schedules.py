@@ -172,6 +172,20 @@ def test_a_cron_slot_is_of_its_zone(queue: Driver) -> None:
     assert [datetime.fromtimestamp(slot(row), zone).day for row in queue.store.rows.values()] == [25, 26, 27]
 
 
+def test_a_zone_that_is_gone_stops_its_schedule_and_nothing_else(queue: Driver) -> None:
+    add(queue, "here")
+    add(queue, "gone", cron="* * * * *")
+    row = queue.store.schedules["gone"]
+    nowhere = msgspec.structs.replace(
+        definition(cron="* * * * *"), timing=Timing(cron="* * * * *", timezone="Moon/Sea")
+    )
+    row.definition = msgspec.msgpack.encode(nowhere)
+    queue.crash()
+    pass_time(queue, 60.0)
+    assert facts(queue, "gone")["next_run"] is None
+    assert facts(queue, "here")["runs"] == 6
+
+
 def test_a_full_queue_is_not_filled_further(queue_with: Callable[..., Driver]) -> None:
     queue = queue_with(queues={"default": 1})
     add(queue)
