@@ -167,11 +167,16 @@ def next_time(timing: Timing, after: float, start: float = 0.0) -> float:
     if timing.every is not None:
         return _tick(timing.every, after, start)
     assert timing.cron is not None  # noqa: S101 - it is checked
-    calendar = _calendar(timing.cron)
-    if timing.timezone == "UTC":
+    return _next(timing.cron, timing.timezone, after)
+
+
+@lru_cache(maxsize=_KNOWN)  # many schedules share few expressions, and are due together
+def _next(cron: str, timezone: str, after: float) -> float:
+    calendar = _calendar(cron)
+    if timezone == "UTC":
         return calendar.after(_utc(after)).replace(tzinfo=UTC).timestamp()
     follow = _next_fixed if calendar.is_fixed else _next_by_real_time
-    return follow(calendar, zone(timing.timezone), after)
+    return follow(calendar, zone(timezone), after)
 
 
 def times(timing: Timing, after: float, start: float = 0.0) -> Iterator[float]:
