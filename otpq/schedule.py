@@ -29,7 +29,7 @@ def schedule_of(name: str, function: Callable[..., Any], said: Mapping[str, Any]
     Raises:
         UsageError: The handler needs arguments that `cron_args` does not give; or an option is wrong.
     """
-    from otpq.core.schedules import DeclaredSchedule, check
+    from otpq.core.schedule import DeclaredSchedule, check
     from otpq.wire.values import pack_arguments
 
     options: dict[str, Any] = {

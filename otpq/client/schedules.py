@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from otpq.client.calls import Call
     from otpq.client.handle import AsyncTaskHandle, TaskHandle
-    from otpq.core.schedules import Definition
+    from otpq.core.schedule import Definition
     from otpq.typed import ScheduleOptions
 
 __all__ = ["AsyncSchedules", "Schedule", "Schedules", "definition_of"]
@@ -71,14 +71,14 @@ def definition_of(call: Call | str | Mapping[str, Any], options: Mapping[str, An
     Raises:
         UsageError: It cannot be one; the message says what would be right.
     """
-    from otpq.core import schedules
+    from otpq.core import schedule
     from otpq.core.cron import Timing
     from otpq.core.events import NewTask
     from otpq.errors import UnknownOption
 
     known = (
         *Timing.__struct_fields__,
-        *(name for name in schedules.Definition.__struct_fields__ if name not in _PARTS),
+        *(name for name in schedule.Definition.__struct_fields__ if name not in _PARTS),
     )
     for name in options:
         if name not in known:
@@ -88,10 +88,10 @@ def definition_of(call: Call | str | Mapping[str, Any], options: Mapping[str, An
     }
     timing = Timing(**{name: said.pop(name) for name in Timing.__struct_fields__ if name in said})
     task = new_task(as_call(call), bytes(16), watch=False)
-    made = schedules.Definition(
+    made = schedule.Definition(
         timing=timing, task=NewTask(**{name: getattr(task, name) for name in NewTask.__struct_fields__}), **said
     )
-    schedules.check("name", made)
+    schedule.check("name", made)
     return made
 
 
@@ -104,7 +104,7 @@ _PARTS: Final = ("timing", "task")
 def _add(
     name: str, call: Call | str | Mapping[str, Any], options: Mapping[str, Any], *, replace: bool, strict: bool
 ) -> Question[str]:
-    from otpq.core.schedules import check
+    from otpq.core.schedule import check
 
     definition = definition_of(call, options)
     check(name, definition)

@@ -29,6 +29,7 @@ from otpq.core.leases import Lease
 from otpq.core.ledger import Ledger
 from otpq.core.limits import limits
 from otpq.core.records import Loaded, Needs
+from otpq.core.slots import Schedules
 from otpq.core.state import QUEUED, Config, State, Stats
 from otpq.core.story import Note, Stimulus
 from otpq.core.why import Why, why
@@ -85,7 +86,7 @@ class QueueCore:
 
     def __init__(self, recovered: Recovered, config: Config | None = None) -> None:
         self._state = State(recovered, config or Config())
-        book = schedules.Schedules(recovered.schedules, is_enabled=self._state.config.scheduler)
+        book = Schedules(recovered.schedules, is_enabled=self._state.config.scheduler)
         self._schedules = self._state.schedules = book
         catalogue.file(self._state, self._state.config.handlers)
         settings.restore(self._state, recovered.settings)
@@ -148,7 +149,7 @@ class QueueCore:
         self._clockwork.release_due()
         pools.end_overdue(state)
         pools.send_again(state)
-        self._schedules.fire(state)
+        schedules.fire(state)
         dispatch(state)
         balance(state)
         return self._close()

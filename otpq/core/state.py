@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from otpq.core.demand import Session
     from otpq.core.leases import Lease
     from otpq.core.records import Loaded, Recovered, TaskRow
-    from otpq.core.schedules import Schedules
+    from otpq.core.slots import Schedules
 
 __all__ = ["CANCELLED", "EXPIRED", "FAILED", "PENDING", "QUEUED", "RETRYING", "RUNNING", "SUCCEEDED", "Config", "State"]
 

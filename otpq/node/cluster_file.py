@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final, Self
 
 from otpq.client.calls import Call
 from otpq.client.schedules import definition_of
-from otpq.core.schedules import check as check_schedule
+from otpq.core.schedule import check as check_schedule
 from otpq.errors import BadOption, UsageError, did_you_mean
 from otpq.node.config import (
     HANDLER_OPTIONS,
@@ -33,7 +33,7 @@ from otpq.wire.node_name import NodeName
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from otpq.core.schedules import Definition
+    from otpq.core.schedule import Definition
     from otpq.node.yaml_spots import Spot
 
 __all__ = ["LOG_FORMATS", "LOG_LEVELS", "ClusterFile"]

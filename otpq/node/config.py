@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from otpq.core.schedules import check as check_schedule
+from otpq.core.schedule import check as check_schedule
 from otpq.errors import BadOption, StoreError, UnknownOption
 from otpq.node.pools import PoolSettings
 from otpq.queue.retention import Retention
@@ -19,7 +19,7 @@ from otpq.wire.node_name import NodeName
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from otpq.core.schedules import Definition
+    from otpq.core.schedule import Definition
 
 __all__ = [
     "DEFAULT_NAME",

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 
 from otpq.core import events as ev
-from otpq.core.schedules import check_packed
+from otpq.core.schedule import check_packed
 from otpq.errors import BadOption, did_you_mean
 from otpq.queue.queries import BadQuery
 

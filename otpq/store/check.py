@@ -12,7 +12,7 @@ import apsw
 import msgpack  # msgspec cannot look at a value without making it
 import msgspec
 
-from otpq.core.schedules import check_packed as check_schedule
+from otpq.core.schedule import check_packed as check_schedule
 from otpq.errors import StoreError
 from otpq.store.history import decode_history
 from otpq.store.sqlite_errors import translated

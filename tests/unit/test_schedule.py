@@ -9,7 +9,7 @@ import msgspec
 import pytest
 
 from otpq import App, Context
-from otpq.core.schedules import Declared
+from otpq.core.schedule import Declared
 from otpq.errors import BadOption, UnknownOption, UsageError
 from otpq.task import Options
 from otpq.wire.values import unpack

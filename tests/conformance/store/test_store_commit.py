@@ -10,7 +10,7 @@ import pytest
 from otpq.core.cron import Timing
 from otpq.core.events import NewTask
 from otpq.core.records import Changes, LeaseRow, Needs, Recovered, ScheduleRow, Success, TaskRow, TaskUpdate
-from otpq.core.schedules import Definition
+from otpq.core.schedule import Definition
 from otpq.store.errors import CommitRefused, StaleEpoch, StoreClosed, StoreTaken
 
 if TYPE_CHECKING:

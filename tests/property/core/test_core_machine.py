@@ -26,7 +26,7 @@ from otpq.core.cron import Timing
 from otpq.core.handlers import HOOKS, hook_of
 from otpq.core.memory import needed
 from otpq.core.records import LeaseRow, TaskRow
-from otpq.core.schedules import Definition
+from otpq.core.schedule import Definition
 from otpq.core.state import Config
 from otpq.store.protocol import LOGGED_RUNS
 from otpq.task import TRANSITIONS, Options

@@ -12,7 +12,8 @@ import pytest
 from otpq.core import effects as ef
 from otpq.core import events as ev
 from otpq.core.cron import Timing
-from otpq.core.schedules import FIRINGS, Definition, check
+from otpq.core.schedule import Definition, check
+from otpq.core.slots import FIRINGS
 from otpq.errors import BadOption
 from otpq.task import Options
 

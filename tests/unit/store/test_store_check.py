@@ -11,7 +11,7 @@ import pytest
 from otpq.core.cron import Timing
 from otpq.core.events import NewTask
 from otpq.core.records import Changes, LeaseRow, LogChunk, ScheduleRow
-from otpq.core.schedules import Definition
+from otpq.core.schedule import Definition
 from otpq.store.check import Problem, check
 from otpq.store.sqlite_schema import MIGRATIONS
 from otpq.store.url import open_store
