@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from otpq.client.handle import AsyncTaskHandle as AsyncTaskHandle
     from otpq.client.handle import TaskHandle as TaskHandle
     from otpq.client.questions import Selector as Selector
+    from otpq.client.schedules import Schedule as Schedule
     from otpq.context import Context as Context
     from otpq.context import current as current
     from otpq.embedded import Node as Node
@@ -82,6 +83,7 @@ __all__ = [
     "QueueFull",
     "Reason",
     "Retry",
+    "Schedule",
     "Selector",
     "Snooze",
     "SoftTimeout",
@@ -135,6 +137,7 @@ _NAMES = {
     "otpq.client.events": ("Event",),
     "otpq.client.handle": ("AsyncTaskHandle", "TaskHandle"),
     "otpq.client.questions": ("Selector",),
+    "otpq.client.schedules": ("Schedule",),
     "otpq.context": ("Context", "current"),
     "otpq.endings": ("Cancel", "Discard", "Retry", "Snooze", "SoftTimeout"),
     "otpq.errors": ("BadOption", "OtpqError", "StoreError", "Unavailable", "UnknownOption", "UsageError"),

@@ -15,7 +15,17 @@ from otpq.context import Context, takes_context
 from otpq.errors import BadOption, UsageError
 from otpq.hooks import check_hook, hook_name, is_hook_name, runner_of
 from otpq.reference import public_name, reference_to
-from otpq.task import COLUMNS, DEFAULT_HANDLER, DEFAULTS, HOOKS, SCRIPT_HANDLER, Options, normalized, overlaid
+from otpq.task import (
+    COLUMNS,
+    DEFAULT_HANDLER,
+    DEFAULTS,
+    HOOKS,
+    SCHEDULE_OPTIONS,
+    SCRIPT_HANDLER,
+    Options,
+    normalized,
+    overlaid,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Mapping
@@ -64,6 +74,8 @@ class BaseHandler(Generic[P, R]):
         handler: Callable[..., Any],
         declared: Mapping[str, Any],
         said: Mapping[str, Any] | None = None,
+        *,
+        schedule: Mapping[str, Any] | None = None,
     ) -> None:
         update_wrapper(cast("Any", self), handler)
         self._app = app
@@ -74,11 +86,18 @@ class BaseHandler(Generic[P, R]):
         self.said = {key: declared[key] for key in declared if key in COLUMNS} if said is None else said
         in_force = overlaid(declared, self.said)
         self.defaults = Options(**in_force) if in_force else DEFAULTS
+        self.schedule = schedule
+        """When tasks of it are made by themselves, as a child tells it; None: never."""
 
     @property
     def declaration(self) -> bytes:
         """The definition's options as a child tells them: a MessagePack map."""
-        return Options(**self.declared).pack()
+        options = Options(**self.declared).pack()
+        if self.schedule is None:
+            return options
+        from otpq.schedule import with_schedule
+
+        return with_schedule(options, self.schedule)
 
     def submit(self, *args: P.args, **kwargs: P.kwargs) -> TaskHandle[R]:
         """Submit a task that calls this handler, on the program's client; when this returns, it is durable.
@@ -115,7 +134,8 @@ class BaseHandler(Generic[P, R]):
         whole = options.get("max_concurrency")
         if whole is not None:
             raise BadOption("max_concurrency", whole, "it is set where the handler is defined")
-        return type(self)(self._app, self.name, self.handler, self.declared, overlaid(self.said, normalized(options)))
+        said = overlaid(self.said, normalized(options))
+        return type(self)(self._app, self.name, self.handler, self.declared, said, schedule=self.schedule)
 
     # ------------------------------------------------------------ hooks
 
@@ -220,15 +240,17 @@ class App:
     def task(self, *function: Any, name: str | None = None, **options: Any) -> Any:
         """Make a function a handler: `@app.task`, or `@app.task(name='email.send', retries=5)`.
 
-        Its name is `module.function` unless one is given.
+        Its name is `module.function` unless one is given. With `cron=` or `every=` it is a schedule too, which has the handler's
+        name: `@app.task(cron='0 3 * * *', timezone='Europe/Berlin')`, with the arguments `cron_args` (a list, or a map of names).
 
         Raises:
             UsageError: The name cannot be one or is taken, or an option is wrong (`UnknownOption`, `BadOption`).
         """
+        said = _said_of_schedule(options)
         declared = _checked(options)
 
         def decorate(function: Callable[..., Any]) -> BaseHandler[..., Any]:
-            return self._register(_name_of(function) if name is None else name, function, declared)
+            return self._register(_name_of(function) if name is None else name, function, declared, said)
 
         return decorate(*function) if function else decorate
 
@@ -249,11 +271,23 @@ class App:
         self, name: str, handler: Callable[..., Any], **options: Unpack[HandlerOptions]
     ) -> BaseHandler[..., Any]:
         """Make `handler` the one that runs the tasks called `name`; as `task`, in one line."""
-        return self._register(name, handler, _checked(options))
+        given = dict(options)
+        said = _said_of_schedule(given)
+        return self._register(name, handler, _checked(given), said)
 
-    def _register(self, name: str, function: Callable[..., Any], declared: Mapping[str, Any]) -> BaseHandler[..., Any]:
+    def _register(
+        self,
+        name: str,
+        function: Callable[..., Any],
+        declared: Mapping[str, Any],
+        said: Mapping[str, Any] | None = None,
+    ) -> BaseHandler[..., Any]:
         _check(name, function)
-        return self._add(name, function, declared)
+        if not said:
+            return self._add(name, function, declared)
+        from otpq.schedule import schedule_of
+
+        return self._add(name, function, declared, schedule_of(name, function, said))
 
     def _add_hook(self, name: str, kind: str, hook: Callable[..., Any]) -> None:
         """Make a function the hook of a handler: a handler itself, so that children have it and tell of it."""
@@ -261,11 +295,17 @@ class App:
         _check_name(hook_name(name, kind))
         self._add(hook_name(name, kind), runner_of(kind, hook), {})
 
-    def _add(self, name: str, function: Callable[..., Any], declared: Mapping[str, Any]) -> BaseHandler[..., Any]:
+    def _add(
+        self,
+        name: str,
+        function: Callable[..., Any],
+        declared: Mapping[str, Any],
+        schedule: Mapping[str, Any] | None = None,
+    ) -> BaseHandler[..., Any]:
         there = self._tasks.get(name)
         if there is not None and not _is_same(there.handler, function):
             raise UsageError(f"this app already has a handler {name!r}, {there.handler!r}; give one of them a name=")
-        made = _class_for(function)(self, name, function, declared)
+        made = _class_for(function)(self, name, function, declared, schedule=schedule)
         self._tasks[name] = made
         return made
 
@@ -304,6 +344,11 @@ class App:
 def _class_for(function: Callable[..., Any]) -> type[BaseHandler[..., Any]]:
     code = getattr(function, "__code__", None)
     return AsyncHandler if code is not None and code.co_flags & _CO_COROUTINE else Handler
+
+
+def _said_of_schedule(options: dict[str, Any]) -> dict[str, Any]:
+    """What the options say of a schedule, taken out of them."""
+    return {name: options.pop(name) for name in SCHEDULE_OPTIONS if name in options}
 
 
 def _checked(options: Mapping[str, Any]) -> dict[str, Any]:

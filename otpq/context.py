@@ -14,6 +14,7 @@ from otpq.errors import UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
+    from datetime import datetime
 
 __all__ = [
     "MAX_CHECKPOINT",
@@ -85,7 +86,7 @@ class TaskLog:
 class Context:
     """One run of a task, as its handler sees it."""
 
-    __slots__ = ("_backing", "attempt", "id", "last_checkpoint", "log", "name")
+    __slots__ = ("_backing", "attempt", "id", "last_checkpoint", "log", "name", "slot")
 
     def __init__(
         self,
@@ -95,6 +96,7 @@ class Context:
         name: str = "",
         attempt: int = 1,
         last_checkpoint: Any = None,
+        slot: datetime | None = None,
     ) -> None:
         self._backing = backing
         self.id = id
@@ -107,6 +109,8 @@ class Context:
         """The newest value that an earlier run kept by `checkpoint`; None if none did."""
         self.log = TaskLog(backing)
         """Lines for the task's log."""
+        self.slot = slot
+        """Of a task that a schedule has made: the time that it was scheduled for, aware, in UTC; else None."""
 
     def progress(self, fraction: float, message: str = "") -> None:
         """Tell how far the task is: 0 to 1, and a few words. Cheap; of many in a tenth of a second, the last one counts.

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
     from otpq.app import App
     from otpq.client.client import Client
+    from otpq.client.schedules import Schedules
 
 __all__ = ["PARENT_FD", "InsideChild", "Node", "NodeNotStarted", "start"]
 
@@ -92,6 +93,7 @@ def start(
     directory: Path | str | None = None,
     cookie_file: Path | str | None = None,
     grace: float | None = None,
+    scheduler: bool = True,
     timeout: float = 60.0,
 ) -> Node:
     """Start a node that runs the tasks of `app`; returns when it serves.
@@ -113,6 +115,7 @@ def start(
         directory: Where the node keeps its things; else `~/.otpq/NAME`.
         cookie_file: Else `OTPQ_COOKIE_FILE`, else `~/.otpq/cookie`, made if there is none.
         grace: Seconds that running tasks have to end when the node is stopped; else 30.
+        scheduler: Whether schedules make tasks; where not, they stay as they are.
         timeout: Seconds that the node has to get ready.
 
     Raises:
@@ -136,6 +139,7 @@ def start(
         "--memory": memory,
     }
     arguments = [f"{option}={value}" for option, value in options.items() if value is not None]
+    arguments += [] if scheduler else ["--no-scheduler"]
     arguments += [f"--pool={pool}:{words}" for pool, words in (pools or {}).items()]
     arguments += [f"--script-dir={Path(entry).absolute()}" for entry in script_dirs]
     arguments += [f"--path={Path(entry).absolute()}" for entry in sys.path]
@@ -184,6 +188,11 @@ class Node:
     def client(self) -> Client:
         """A client of this node, the same each time; closed when the node is stopped."""
         return program.client_of(self._place)
+
+    @property
+    def schedules(self) -> Schedules:
+        """What makes tasks when it is their time: `node.schedules.add('nightly', tidy.s(), cron='0 3 * * *')`."""
+        return self.client.schedules
 
     def workers(self) -> list[dict[str, Any]]:
         """What is known of each worker."""

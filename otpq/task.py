@@ -25,6 +25,7 @@ __all__ = [
     "ENDED",
     "HOOKS",
     "PRIORITIES",
+    "SCHEDULE_OPTIONS",
     "SCRIPT_HANDLER",
     "TRANSITIONS",
     "HistoryEntry",
@@ -114,6 +115,19 @@ SCRIPT_HANDLER: Final = "@script"
 
 HOOKS: Final = ("on_success", "on_retry", "on_failure")
 """What a handler NAME may hook on; the hook is a handler of the same app named 'NAME:on_success', and no other ends so."""
+
+SCHEDULE_OPTIONS: Final = (
+    "cron",
+    "every",
+    "timezone",
+    "cron_args",
+    "misfire",
+    "misfire_grace",
+    "max_catch_up",
+    "overlap",
+    "schedule_jitter",
+)
+"""What a decorator may say of a handler's schedule, beside the options of its tasks."""
 
 PRIORITIES: Final[Mapping[str, int]] = MappingProxyType({"low": 2, "normal": 5, "high": 8})
 """Words for priorities; as numbers they are 0 to 9, 9 first."""

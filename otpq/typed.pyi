@@ -1,6 +1,6 @@
 # Types for checkers and editors alone: nothing here exists when a program runs.
 
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any, Concatenate, Literal, ParamSpec, Protocol, TypeAlias, TypedDict, TypeVar, overload
 
@@ -41,6 +41,27 @@ class CallOptions(TypedDict, total=False):
 # The options of a handler: those of its calls, and what holds for all of them together.
 class HandlerOptions(CallOptions, total=False):
     max_concurrency: int | None
+    cron: str | None
+    every: Seconds | None
+    timezone: str
+    cron_args: Sequence[Any] | Mapping[str, Any]
+    misfire: Literal["skip", "once", "all"]
+    misfire_grace: Seconds
+    max_catch_up: int
+    overlap: Literal["allow", "skip", "queue"]
+    schedule_jitter: Seconds
+
+# When a schedule is due, and its policies; `Client.schedules.add` says what each means.
+class ScheduleOptions(TypedDict, total=False):
+    cron: str | None
+    every: Seconds | None
+    timezone: str
+    enabled: bool
+    misfire: Literal["skip", "once", "all"]
+    misfire_grace: Seconds
+    max_catch_up: int
+    overlap: Literal["allow", "skip", "queue"]
+    jitter: Seconds
 
 # What `@app.task(...)` is before it meets its function.
 class TaskDecorator(Protocol):

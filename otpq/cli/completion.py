@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
     from otpq.client.client import Client
 
-__all__ = ["handlers", "ids", "nodes", "pools", "queues", "states"]
+__all__ = ["handlers", "ids", "nodes", "pools", "queues", "schedules", "states"]
 
 _PATIENCE: Final = 1.0
 """Seconds: whoever has pressed Tab waits for it."""
@@ -47,6 +47,11 @@ def nodes(ctx: typer.Context, incomplete: str) -> list[str]:
 def pools(ctx: typer.Context, incomplete: str) -> list[str]:
     """The pools whose names begin so."""
     return _begun(_asked(ctx, lambda client: (each["pool"] for each in client.workers())), incomplete)
+
+
+def schedules(ctx: typer.Context, incomplete: str) -> list[str]:
+    """The schedules whose names begin so."""
+    return _begun(_asked(ctx, lambda client: (each.name for each in client.schedules.list())), incomplete)
 
 
 def ids(ctx: typer.Context, incomplete: str) -> list[str]:

@@ -104,6 +104,7 @@ def _parser() -> argparse.ArgumentParser:
         metavar="STATE=TIME,...",
         help="How long ended tasks are kept, as in succeeded=1d,failed=30d,mail.send:failed=forever; units s, m, h, d, w.",
     )
+    add("--no-scheduler", action="store_true", help="Schedules make no tasks, in the whole cluster if this node leads.")
     add("--quiet", "-q", action="store_true", help="On a terminal: no lines about tasks.")
     add("--cookie-file", metavar="FILE", type=Path, help="Else ~/.otpq/cookie.")
     add("--debug", action="store_true", help="Show where an error was raised.")
@@ -183,6 +184,7 @@ _VARIABLES: Final[dict[str, tuple[str | None, Callable[[str], Any]]]] = {
     "grace": (None, float),
     "lease": (None, float),
     "retention": (None, str),
+    "no_scheduler": (None, _is_yes),
     "quiet": (None, _is_yes),
     "cookie_file": (None, Path),
     "debug": (None, _is_yes),
@@ -219,6 +221,8 @@ def _settings(given: dict[str, Any], file: ClusterFile | None) -> dict[str, Any]
         settings["memory"] = None if given["memory"] == "none" else Options.of(memory=given["memory"]).memory
     if "retention" in given:
         settings["retention"] = Retention.parse(given["retention"])
+    if "no_scheduler" in given:
+        settings["scheduler"] = False
     if "dir" in given:
         settings["directory"] = directory
     if "cookie_file" in given:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import typer
 from typer.core import TyperCommand, TyperGroup
 
-from otpq.cli import nodes, queues, shell, status, stores, tasks, top
+from otpq.cli import nodes, queues, schedules, shell, status, stores, tasks, top
 from otpq.cli.command import Debug, made
 from otpq.cli.exits import one_line_errors
 
@@ -126,3 +126,15 @@ def of_config() -> None:
 
 _add("check", nodes.check_config, group=config)
 app.add_typer(config, name="config")
+
+schedule = _group(help="What makes tasks when it is their time.")
+_add("add", schedules.add, group=schedule, cls=tasks.Submit)
+_add("remove", schedules.remove, group=schedule)
+_add("enable", schedules.enable, group=schedule)
+_add("disable", schedules.disable, group=schedule)
+_add("run", schedules.run, group=schedule)
+_add("list", schedules.list_, group=schedule)
+_add("pause", schedules.pause, group=schedule)
+_add("resume", schedules.resume, group=schedule)
+_add("next", schedules.next_, group=schedule)
+app.add_typer(schedule, name="schedule")

@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from otpq.client.effects import Acknowledged
     from otpq.client.events import Event
     from otpq.client.io import Target
+    from otpq.client.schedules import AsyncSchedules
     from otpq.core.events import NodeLost
     from otpq.task import LogLine, Task
     from otpq.typed import CallOptions
@@ -578,6 +579,13 @@ class AsyncClient:
             if monotonic() >= deadline:
                 raise NotAnswered(f"the end of {drained['node']}", self._session.target.shown, seconds)
             await asyncio.sleep(POLL)
+
+    @property
+    def schedules(self) -> AsyncSchedules:
+        """What makes tasks when it is their time; as `Client.schedules`."""
+        from otpq.client.schedules import AsyncSchedules
+
+        return AsyncSchedules(self._ask, self.handle)
 
     # ------------------------------------------------------------ for handles
 

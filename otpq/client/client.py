@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from otpq.client.effects import Acknowledged
     from otpq.client.events import Event
     from otpq.client.io import Target
+    from otpq.client.schedules import Schedules
     from otpq.core.events import NodeLost
     from otpq.task import LogLine, Task
     from otpq.typed import CallOptions
@@ -616,6 +617,13 @@ class Client:
             if monotonic() >= deadline:
                 raise NotAnswered(f"the end of {drained['node']}", self._session.target.shown, seconds)
             sleep(POLL)
+
+    @property
+    def schedules(self) -> Schedules:
+        """What makes tasks when it is their time: `client.schedules.add('nightly', tidy.s(), cron='0 3 * * *')`."""
+        from otpq.client.schedules import Schedules
+
+        return Schedules(self._ask, self.handle)
 
     # ------------------------------------------------------------ connection
 

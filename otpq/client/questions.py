@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
     _Asking: TypeAlias = Callable[[str | None], "Question[Part]"]
 
-__all__ = ["LogPage", "Page", "Part", "Question", "Selector"]
+__all__ = ["LogPage", "Page", "Part", "Question", "Selector", "who"]
 
 T = TypeVar("T")
 
@@ -243,7 +243,7 @@ def pause(verb: str, queue: str | None, handler: str | None, why: str = "") -> Q
     """Nothing but that it is done."""
     if queue is None and handler is None:
         raise UsageError(f"{verb}() is told what: a queue, or handler=, or both")
-    return Question(verb, verbs.PauseOf(queue, handler, _who() if verb == "pause" else "", why), lambda _done: None)
+    return Question(verb, verbs.PauseOf(queue, handler, who() if verb == "pause" else "", why), lambda _done: None)
 
 
 def scale(pool: str, workers: int) -> Question[list[dict[str, Any]]]:
@@ -258,7 +258,7 @@ def reload(pool: str | None) -> Question[list[dict[str, Any]]]:
     return Question("reload", verbs.PoolName(pool), lambda answer: answer)
 
 
-def _who() -> str:
+def who() -> str:
     """Who asks: user@host."""
     from getpass import getuser
 

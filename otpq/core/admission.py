@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from otpq.core.lanes import LaneKey
     from otpq.core.state import State
 
-__all__ = ["submit"]
+__all__ = ["NotAdmitted", "admit", "submit"]
 
 ID_BYTES = 16
 MAX_NAME = 255
@@ -38,6 +38,40 @@ def submit(state: State, event: Submit) -> None:
         _refuse(state, event, draft, refusals)
     else:
         _accept(state, event, draft)
+
+
+def admit(state: State, new: NewTask) -> TaskRow:
+    """Take in one task that the core makes itself, as if it had been submitted.
+
+    Raises:
+        NotAdmitted: It is not taken in: its queue is full, or its times cannot be.
+    """
+    new, line = completed(state, new)
+    try:
+        due, expires = _times(new, state.now.wall)
+    except _Wrong as wrong:
+        raise NotAdmitted(*wrong.args) from None
+    row = _row(state.next_seq, new, line, state.now.wall, due, expires)
+    limit = state.lanes.queue(row.queue).max_size
+    if limit is not None and state.waiting(row.queue) >= limit:
+        raise NotAdmitted("queue_full", f"queue {row.queue!r} may hold {limit} tasks that have not ended")
+    state.next_seq += 1
+    state.ledger.inserts.append(row)
+    state.ledger.fresh[row.id] = row
+    state.ledger.count(row.queue, row.state, 1)
+    if row.state == QUEUED:
+        state.lanes.put(row)
+    else:
+        state.wait_for_due(row)
+    return row
+
+
+class NotAdmitted(Exception):
+    """A task that is not taken in; with a refusal's code and message."""
+
+    def __init__(self, code: str, message: str) -> None:
+        super().__init__(message)
+        self.code = code
 
 
 class _Draft:

@@ -19,7 +19,7 @@ import math
 from itertools import islice
 from typing import TYPE_CHECKING, Any, Final
 
-from otpq.core import admission, catalogue, outcomes, pools, requests, settings, telling
+from otpq.core import admission, catalogue, outcomes, pools, requests, schedules, settings, telling
 from otpq.core import events as ev
 from otpq.core.balance import balance
 from otpq.core.clockwork import Clockwork
@@ -29,6 +29,7 @@ from otpq.core.leases import Lease
 from otpq.core.ledger import Ledger
 from otpq.core.limits import limits
 from otpq.core.records import Loaded, Needs
+from otpq.core.slots import Schedules
 from otpq.core.state import QUEUED, Config, State, Stats
 from otpq.core.story import Note, Stimulus
 from otpq.core.why import Why, why
@@ -36,7 +37,7 @@ from otpq.errors import InvariantBroken
 from otpq.task import TaskState
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Collection, Mapping, Sequence
 
     from otpq.core.effects import Effect
     from otpq.core.records import LeaseRow, Recovered, TaskRow
@@ -72,6 +73,9 @@ _RULES: Final[dict[type, Callable[[State, Any], None]]] = {
     ev.Pause: settings.pause,
     ev.LimitHandler: settings.limit_handler,
     ev.LimitQueue: settings.limit_queue,
+    ev.AddSchedule: schedules.add,
+    ev.ChangeSchedule: schedules.change,
+    ev.PauseSchedules: schedules.pause,
     ev.Tick: _nothing,
 }
 """Which rule takes which event; a test holds it against the union."""
@@ -82,6 +86,8 @@ class QueueCore:
 
     def __init__(self, recovered: Recovered, config: Config | None = None) -> None:
         self._state = State(recovered, config or Config())
+        book = Schedules(recovered.schedules, is_enabled=self._state.config.scheduler)
+        self._schedules = self._state.schedules = book
         catalogue.file(self._state, self._state.config.handlers)
         settings.restore(self._state, recovered.settings)
         self._clockwork = Clockwork(self._state)
@@ -103,10 +109,13 @@ class QueueCore:
                 needs.ids.update(event.ids)
             elif isinstance(event, ev.Prune):
                 needs.ids.update(id for id, _ in event.tasks)
+            elif isinstance(event, ev.ChangeSchedule):
+                needs.ids.update(schedules.run_ids(self._state, event))
         for orphan in self._orphans.values():
             needs.seqs.update(orphan.open)
         needs.lanes = self._state.lanes.ask()
         self._clockwork.ask(now, needs)
+        self._schedules.ask(now, needs)
         self._needs = needs
         return needs
 
@@ -140,6 +149,7 @@ class QueueCore:
         self._clockwork.release_due()
         pools.end_overdue(state)
         pools.send_again(state)
+        schedules.fire(state)
         dispatch(state)
         balance(state)
         return self._close()
@@ -185,7 +195,7 @@ class QueueCore:
         if state.is_hungry or self._orphans:
             return 0.0
         lease = state.leases.next_deadline - now.mono
-        return max(0.0, min(self._clockwork.seconds_until(now), lease))
+        return max(0.0, min(self._clockwork.seconds_until(now), self._schedules.seconds_until(now), lease))
 
     def next_result(self, arrived: Mapping[int, int]) -> float:
         """Seconds in which another result may come, by the handlers' recent means; infinite: none that is known of.
@@ -244,6 +254,18 @@ class QueueCore:
     def limits(self) -> list[dict[str, Any]]:
         """Which limits are in force; see `limits.limits`."""
         return limits(self._state)
+
+    def schedules(self) -> list[dict[str, Any]]:
+        """What is known of each schedule; see `schedules.facts`."""
+        return schedules.facts(self._state)
+
+    def schedule_names(self) -> Collection[str]:
+        """The names of all schedules."""
+        return self._schedules.by_name.keys()
+
+    def unknown_handler(self, name: str) -> str | None:
+        """That nobody has declared a handler of this name, in words; None: somebody has."""
+        return None if name in self._state.handlers.known else self._state.handlers.unknown(name)
 
     @property
     def declared(self) -> dict[str, bytes]:

@@ -23,6 +23,7 @@ __all__ = [
     "Refusal",
     "Refused",
     "Reply",
+    "Scheduled",
     "Stale",
     "TakeBack",
     "Told",
@@ -74,6 +75,14 @@ class Reply(msgspec.Struct, kw_only=True):
     request: int
     id: bytes | None
     answer: str
+
+
+class Scheduled(msgspec.Struct):
+    """What became of a schedule's slot; for whoever looks on."""
+
+    kind: str
+    """schedule_fired (facts: schedule, slot, id, name), schedule_missed (schedule, slot, why) or schedule_refused."""
+    facts: dict[str, str | float]
 
 
 class Dispatch(msgspec.Struct, kw_only=True):
@@ -166,6 +175,7 @@ Told: TypeAlias = (
     | CancelRunning
     | UnknownSession
     | Outcome
+    | Scheduled
 )
 """What may be sent once it is durable."""
 

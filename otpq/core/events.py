@@ -11,9 +11,11 @@ from typing import TypeAlias
 import msgspec
 
 __all__ = [
+    "AddSchedule",
     "Cancel",
     "Cancelled",
     "Cancelling",
+    "ChangeSchedule",
     "Checkpointed",
     "Delete",
     "Demand",
@@ -30,6 +32,7 @@ __all__ = [
     "NodeLost",
     "Now",
     "Pause",
+    "PauseSchedules",
     "Progressed",
     "Prune",
     "Result",
@@ -172,6 +175,42 @@ class LimitQueue(msgspec.Struct, kw_only=True):
     max_size: int | None
 
 
+class AddSchedule(msgspec.Struct, kw_only=True):
+    """Have a schedule make tasks. Answered 'done', 'exists', or with a warning that nobody knows its handler."""
+
+    client: str
+    request: int
+    name: str
+    definition: bytes
+    """MessagePack of a `Definition` that has been checked."""
+    replace: bool = False
+    """Whether it takes the place of one that has the name."""
+
+
+class ChangeSchedule(msgspec.Struct, kw_only=True):
+    """Do something to one schedule. Answered 'done', 'not_found', 'declared', 'filed' or 'not_made'.
+
+    Such as are declared, or in the cluster's file, would come back, so they are not removed. After a run the answer is the id
+    of its task, unless none was made.
+    """
+
+    client: str
+    request: int
+    name: str
+    what: str
+    """remove, enable, disable or run (now, beside its slots)."""
+
+
+class PauseSchedules(msgspec.Struct, kw_only=True):
+    """Hold back all schedules, or let them go on. Durable; answered 'done'."""
+
+    client: str
+    request: int
+    paused: bool = True
+    by: str = ""
+    why: str = ""
+
+
 # -------------------------------------------------------------- from the pools
 
 
@@ -194,6 +233,8 @@ class SessionOpened(msgspec.Struct, kw_only=True):
     """MiB that tasks of the whole node may have reserved at a time, the same from each of its pools; None: no bound."""
     script_dirs: tuple[str, ...] = ()
     """Directories of whose scripts it runs any."""
+    app: str = ""
+    """The reference of its app."""
 
 
 class SessionClosed(msgspec.Struct, kw_only=True):
@@ -410,6 +451,9 @@ Event: TypeAlias = (
     | Pause
     | LimitHandler
     | LimitQueue
+    | AddSchedule
+    | ChangeSchedule
+    | PauseSchedules
     | SessionOpened
     | SessionClosed
     | NodeLost

@@ -28,6 +28,7 @@ def check_invariants(state: State) -> None:
     _check_slots(state)
     _check_sessions(state)
     _check_memory(state)
+    _check_schedules(state)
 
 
 def _check(is_true: bool, what: str) -> None:  # noqa: FBT001 - an assertion's condition
@@ -121,3 +122,16 @@ def _check_memory(state: State) -> None:
             _check(lease.reserved == needs, f"lease {lease.id} reserves {lease.reserved} MiB, and needs {needs}")
     for node in reserved.keys() | bounds.keys():
         _check(state.reservations.of(node) == reserved[node], f"node {node} miscounts what is reserved")
+
+
+def _check_schedules(state: State) -> None:
+    schedules = state.schedules
+    for name, entry in schedules.by_name.items():
+        row = entry.row
+        _check(row.name == name, f"schedule {name} has another name")
+        _check(entry.is_enabled or row.next is None, f"schedule {name} is disabled and has a next slot")
+        is_behind = row.next is not None and row.last is not None and row.next <= row.last
+        _check(not is_behind, f"schedule {name} has fired {row.last} and is to fire {row.next}")
+    waiting = {name for name, entry in schedules.by_name.items() if entry.row.waiting}
+    heard = {*schedules.awaited.values(), *schedules.unsure}
+    _check(waiting <= heard, f"nobody wakes what waits of {waiting - heard}")

@@ -9,7 +9,7 @@ from otpq.core.records import Changes, Success, TaskUpdate
 
 if TYPE_CHECKING:
     from otpq.core.leases import Lease
-    from otpq.core.records import LogChunk, TaskRow
+    from otpq.core.records import LogChunk, ScheduleRow, TaskRow
 
 __all__ = ["Ledger"]
 
@@ -30,6 +30,7 @@ class Ledger:
         "logs",
         "lost",
         "retried",
+        "schedules",
         "sends",
         "settings",
         "succeeded",
@@ -51,6 +52,7 @@ class Ledger:
         """Leases whose batch is to be sent again."""
         self.counts: dict[tuple[str, str], int] = {}
         self.settings: dict[str, bytes | None] = {}
+        self.schedules: dict[str, ScheduleRow | None] = {}
         self.deletes: list[int] = []
         self.logs: list[LogChunk] = []
         self.ended: list[TaskRow] = []
@@ -88,6 +90,7 @@ class Ledger:
             deletes=self.deletes,
             settings=self.settings,
             logs=[chunk for chunk in self.logs if chunk.seq not in self.deletes] if self.logs else self.logs,
+            schedules=self.schedules,
         )
         effects: list[Effect] = [Persist(changes)] if changes else []
         effects += self.acks

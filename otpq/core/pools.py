@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from otpq.core import catalogue
+from otpq.core import catalogue, schedules
 from otpq.core.demand import Session
 from otpq.core.effects import CancelRunning, Dispatch, Stale, UnknownSession
 from otpq.core.history import CANCELLING
@@ -43,6 +43,7 @@ def session_opened(state: State, event: SessionOpened) -> None:
             state.take_slots(lease)
     if event.handlers is not None:
         catalogue.declare(state, event.handlers)
+        schedules.declare(state, event.handlers, event.app)
     if session.memory is not None:
         _reserve(state, event.node)
     catalogue.note_served(state)

@@ -26,6 +26,7 @@ __all__ = [
     "LogChunk",
     "Needs",
     "Recovered",
+    "ScheduleRow",
     "Success",
     "TaskRow",
     "TaskUpdate",
@@ -171,6 +172,30 @@ class LogChunk(msgspec.Struct, frozen=True):
     """With this chunk, those of the same run that lie between these two lines are forgotten."""
 
 
+class ScheduleRow(msgspec.Struct):
+    """A schedule, as a store keeps it. Times are seconds since the epoch (UTC)."""
+
+    name: str
+    added: float
+    """Its incarnation: when it was added, or got another timing. Intervals count from here."""
+    source: str
+    """Who says that there is such a schedule."""
+    definition: bytes
+    """MessagePack of the core's `Definition`; opaque to a store."""
+    enabled: bool | None = None
+    """What was said at run time; None: it is as defined."""
+    next: float | None = None
+    """The slot that is due next. It moves on in the commit that inserts a slot's task."""
+    last: float | None = None
+    """The latest slot that made a task."""
+    task: bytes | None = None
+    """The id of that task."""
+    runs: int = 0
+    """Slots that made a task."""
+    waiting: bytes = b""
+    """MessagePack list of slots that wait until that task has ended; empty: none."""
+
+
 class Changes(msgspec.Struct):
     """What one commit makes durable, all or none."""
 
@@ -189,6 +214,8 @@ class Changes(msgspec.Struct):
     """What operators set (pauses, limits) and apps declare, by name; None removes it. Opaque to a store."""
     logs: list[LogChunk] = msgspec.field(default_factory=list)
     """Of tasks that exist, and are not among the deletes."""
+    schedules: dict[str, ScheduleRow | None] = msgspec.field(default_factory=dict)
+    """By name, each as it is from now on; None removes it."""
 
     def __bool__(self) -> bool:
         """Whether there is anything to commit."""
@@ -201,6 +228,7 @@ class Changes(msgspec.Struct):
             or self.deletes
             or self.settings
             or self.logs
+            or self.schedules
         )
 
 
@@ -270,3 +298,4 @@ class Recovered(msgspec.Struct):
     leases: list[LeaseRow] = msgspec.field(default_factory=list)
     counts: dict[tuple[str, str], int] = msgspec.field(default_factory=dict)
     settings: dict[str, bytes] = msgspec.field(default_factory=dict)
+    schedules: list[ScheduleRow] = msgspec.field(default_factory=list)

@@ -11,6 +11,7 @@ from otpq.core.effects import Reply, TakeBack
 from otpq.core.handlers import HandlerSettings
 from otpq.core.lanes import QueueSettings
 from otpq.core.pauses import told_to
+from otpq.core.schedule import SETTING, of_settings
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -30,6 +31,8 @@ def restore(state: State, settings: Mapping[str, bytes]) -> None:
             state.lanes.queue(name).set(msgspec.msgpack.decode(packed, type=QueueSettings))
         elif kind == "handler":
             state.handlers[name].settings = msgspec.msgpack.decode(packed, type=HandlerSettings)
+        elif kind == SETTING:
+            state.schedules.settings = of_settings(packed)
         elif kind == catalogue.PREFIX:
             catalogue.restore(state, name, packed)
 

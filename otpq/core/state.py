@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from otpq.core.demand import Session
     from otpq.core.leases import Lease
     from otpq.core.records import Loaded, Recovered, TaskRow
+    from otpq.core.slots import Schedules
 
 __all__ = ["CANCELLED", "EXPIRED", "FAILED", "PENDING", "QUEUED", "RETRYING", "RUNNING", "SUCCEEDED", "Config", "State"]
 
@@ -69,6 +70,10 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     """What the cluster's file says of handlers, by name, as `pack_said` packs it: over what apps declare, under the rest."""
     queues: dict[str, int] = {}
     """How many tasks a queue may hold, by the cluster's file."""
+    schedules: dict[str, bytes] = {}
+    """What the cluster's file says of schedules, by name: each a packed `Definition`."""
+    scheduler: bool = True
+    """Whether schedules make tasks."""
 
 
 class Stats(msgspec.Struct):
@@ -108,6 +113,7 @@ class State:
         """Tasks that are pending or retrying, of all queues, by due time."""
         self.leases = LeaseBook(config.lease, config.lease_margin)
         self.reservations = Reservations()
+        self.schedules: Schedules
         self.sessions: dict[str, Session] = {}
         self.cancels: dict[int, list[tuple[str, int, bytes]]] = {}
         """Who waits to hear what became of the cancelling of a leased task: (client, request, id)."""

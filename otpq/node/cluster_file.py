@@ -11,7 +11,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Self
 
-from otpq.errors import BadOption, did_you_mean
+from otpq.client.calls import Call
+from otpq.client.schedules import definition_of
+from otpq.core.schedule import check as check_schedule
+from otpq.errors import BadOption, UsageError, did_you_mean
 from otpq.node.config import (
     HANDLER_OPTIONS,
     SECONDS,
@@ -30,6 +33,7 @@ from otpq.wire.node_name import NodeName
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from otpq.core.schedule import Definition
     from otpq.node.yaml_spots import Spot
 
 __all__ = ["LOG_FORMATS", "LOG_LEVELS", "ClusterFile"]
@@ -41,6 +45,19 @@ _OF_ALL: Final = ("app", "script_dirs", "memory")
 """What may be said for all nodes, and otherwise for one."""
 _OF_NODE: Final = ("pools", "store", *_OF_ALL)
 _OF_POOL: Final = ("queues", "executor", "parallel", "min", "max", "tags")
+_OF_CALL: Final = ("task", "args", "kwargs", "options")
+_OF_SCHEDULE: Final = (
+    *_OF_CALL,
+    "cron",
+    "every",
+    "timezone",
+    "enabled",
+    "misfire",
+    "misfire_grace",
+    "max_catch_up",
+    "overlap",
+    "jitter",
+)
 _TOP: Final = (
     "nodes",
     "join",
@@ -255,9 +272,9 @@ def _common(said: Mapping[str, Spot], base: Path) -> dict[str, Any]:
     if "scheduler" in said:
         scheduler = said["scheduler"].entries(("enabled",))
         if "enabled" in scheduler:
-            scheduler["enabled"].flag()
+            settings["scheduler"] = scheduler["enabled"].flag()
     if "schedules" in said:
-        _refuse_schedules(said["schedules"])
+        settings["schedules"] = {name: _schedule(name, spot) for name, spot in said["schedules"].entries().items()}
     return settings
 
 
@@ -318,9 +335,29 @@ def _time(spot: Spot) -> float | None:
     return float(value)
 
 
-def _refuse_schedules(spot: Spot) -> None:
-    if not spot.is_empty and (spot.entries() if spot.is_map else spot.items()):
-        raise spot.wrong("this version has no schedules yet; leave it empty")
+def _schedule(name: str, spot: Spot) -> Definition:
+    said = spot.entries(_OF_SCHEDULE)
+    if "task" not in said:
+        raise spot.wrong("it has no task; right would be task: the handler's name")
+    call = Call(said["task"].text("the handler's name"))
+    args = said["args"].plain() if "args" in said else []
+    kwargs = said["kwargs"].plain() if "kwargs" in said else {}
+    if not isinstance(args, list):
+        raise said["args"].refused("a list of arguments, as in [1, b]")
+    if not isinstance(kwargs, dict):
+        raise said["kwargs"].refused("a map of arguments by name, as in {to: a@b.c}")
+    with said.get("options", spot).blamed():
+        call = Call(call.name, args, kwargs, **(said["options"].plain() if "options" in said else {}))
+    options = {key: value.value() for key, value in said.items() if key not in _OF_CALL}
+    try:
+        definition = definition_of(call, options)
+        check_schedule(name, definition)
+    except BadOption as error:
+        where = said.get(error.option)
+        raise (spot.wrong(str(error)) if where is None else where.refused(error.allowed)) from None
+    except UsageError as error:  # an argument that cannot travel
+        raise spot.wrong(str(error)) from None
+    return definition
 
 
 def _one_of(spot: Spot | None, words: tuple[str, ...]) -> str | None:

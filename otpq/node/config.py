@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+from otpq.core.schedule import check as check_schedule
 from otpq.errors import BadOption, StoreError, UnknownOption
 from otpq.node.pools import PoolSettings
 from otpq.queue.retention import Retention
@@ -17,6 +18,8 @@ from otpq.wire.node_name import NodeName
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
+
+    from otpq.core.schedule import Definition
 
 __all__ = [
     "DEFAULT_NAME",
@@ -111,6 +114,10 @@ class NodeConfig:
     leads, and so in the whole cluster; only such as a decorator would have, but for where and when a task runs."""
     queue_sizes: Mapping[str, int] = field(default_factory=dict)
     """By queue, how many tasks it may hold unless that is set at run time. Heeded where it leads."""
+    schedules: Mapping[str, Definition] = field(default_factory=dict)
+    """By name. Heeded where it leads: those that an earlier start had and this one has not are removed."""
+    scheduler: bool = True
+    """Whether schedules make tasks. Heeded where it leads."""
 
     def __post_init__(self) -> None:
         names = [pool.name for pool in self.pools]
@@ -129,6 +136,8 @@ class NodeConfig:
             check_handler_options(options)
         for name, size in self.queue_sizes.items():
             check_queue_size(name, size)
+        for name, definition in self.schedules.items():
+            check_schedule(name, definition)
 
     @property
     def place(self) -> Path:

@@ -6,6 +6,8 @@ import logging
 from functools import partial
 from typing import TYPE_CHECKING
 
+import msgspec
+
 from otpq.errors import OtpqError
 from otpq.node.console import Console
 from otpq.node.doorman import Doorman, Leader
@@ -130,6 +132,8 @@ def _queue_tree(config: NodeConfig, cookie: Cookie, name: str, incarnation: str)
                 address=str(config.name),
                 handlers={name: pack_said(normalized(said)) for name, said in config.handler_options.items() if said},
                 queues=config.queue_sizes,
+                schedules={name: msgspec.msgpack.encode(each) for name, each in config.schedules.items()},
+                scheduler=config.scheduler,
                 retention=config.retention,
                 name="queue_server",
             ),

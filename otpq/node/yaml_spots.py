@@ -145,6 +145,18 @@ class Spot:
         except (yaml.YAMLError, ValueError) as error:
             raise self.wrong(f"{self._node.value!r} cannot be read: {str(error).partition(chr(10))[0]}") from None
 
+    def plain(self) -> Any:
+        """Whatever stands here as Python has it: scalars, lists, and maps by texts.
+
+        Raises:
+            BadFile: A key is no text or stands there twice, or something cannot be read.
+        """
+        if self.is_map:
+            return {key: spot.plain() for key, spot in self.entries().items()}
+        if isinstance(self._node, yaml.SequenceNode):
+            return [item.plain() for item in self.items()]
+        return self.value()
+
     def text(self, right: str = "a text") -> str:
         """A text that is not empty; `right` says in an error what is allowed."""
         value = self.value()

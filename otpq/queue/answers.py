@@ -16,6 +16,7 @@ from otpq.queue.bulks import Bulk, bulk_of, states_of
 from otpq.queue.clients import session_of
 from otpq.queue.looking import Selected, get_tasks, list_tasks, read_log
 from otpq.queue.messages import Reload, Scale
+from otpq.queue.schedules import REFUSALS, SCHEDULES
 from otpq.queue.stats import Workers, queue_stats, worker_stats
 from otpq.queue.turns import Unanswered
 from otpq.queue.whereabouts import whereabouts
@@ -263,6 +264,8 @@ class Answers:
 
 
 def _single(effect: ef.Reply) -> wire.FromServer:
+    if effect.answer in REFUSALS and effect.id is None:
+        return wire.Failed(effect.request, *REFUSALS[effect.answer])
     if effect.answer == "not_found":
         facts: dict[str, str | int | float] = {} if effect.id is None else {"id": effect.id.hex()}
         return wire.Failed(effect.request, "not_found", "there is no such task", facts=facts)
@@ -520,5 +523,6 @@ ANSWERS: Final[dict[str, Callable[[Answers, bytes, wire.Query, Any], object]]] =
     "stats": facts,
     "events": _events,
     "limits": _limits,
+    **SCHEDULES,
 }
 """What answers each verb; None: it has answered, or will when the store was looked into or the core has decided."""

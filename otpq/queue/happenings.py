@@ -59,6 +59,11 @@ class Happenings:
         if rows and self._is_watched():
             self._add("submitted", {}, [TaskHappening(row.id, row.name, row.queue) for row in rows])
 
+    def scheduled(self, kind: str, facts: Facts) -> None:
+        """What became of a slot. That it made its task is usual, and noted as what happens to tasks is."""
+        if kind != "schedule_fired" or self._is_watched():
+            self._add(kind, facts, [])
+
     def ended(self, outcome: Outcome) -> None:
         """These tasks have ended, or will run again."""
         if not self._is_watched():

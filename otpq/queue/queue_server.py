@@ -80,6 +80,10 @@ PATIENT: Final = frozenset({ev.Results, ev.Demand, ev.Heartbeat, ev.Running})
 """Events that may wait for others. Demand comes with results, and before a worker has nothing left."""
 
 
+_ASKED: Final = ev.Cancel | ev.Retry | ev.Delete | ev.Pause | ev.AddSchedule | ev.ChangeSchedule | ev.PauseSchedules
+"""Events that are answered by a `Reply`."""
+
+
 class QueueServer(GenServer):
     """See the module."""
 
@@ -104,6 +108,8 @@ class QueueServer(GenServer):
         address: str = "",
         handlers: Mapping[str, bytes] | None = None,
         queues: Mapping[str, int] | None = None,
+        schedules: Mapping[str, bytes] | None = None,
+        scheduler: bool = True,
         retention: Retention | None = None,
     ) -> Ok | None:
         """Take over the store, listen, and go on where the last queue server was.
@@ -119,6 +125,8 @@ class QueueServer(GenServer):
             address: Where other nodes find it, `name@host:port`; else as its name says.
             handlers: Options of handlers by the cluster's file, packed; see `Config`.
             queues: How many tasks a queue may hold, by the same.
+            schedules: Schedules by the same, packed.
+            scheduler: Whether schedules make tasks.
             retention: How long ended tasks are kept, for whoever asks: the pruner sees to it.
         """
         self._node, self._incarnation = node, incarnation
@@ -160,7 +168,14 @@ class QueueServer(GenServer):
             retention=retention or Retention(),
         )
         self._federation = self._federate(address, epoch, lease)
-        config = Config(epoch=epoch, lease=lease, handlers=dict(handlers or {}), queues=dict(queues or {}))
+        config = Config(
+            epoch=epoch,
+            lease=lease,
+            handlers=dict(handlers or {}),
+            queues=dict(queues or {}),
+            schedules=dict(schedules or {}),
+            scheduler=scheduler,
+        )
         self._engine = Engine(self._store, config, self._note_commit)
         return None
 
@@ -376,6 +391,8 @@ class QueueServer(GenServer):
                     self._send_refused(effect)
                 case ef.Reply():
                     self._send_reply(effect)
+                case ef.Scheduled(kind, facts):
+                    self._happenings.scheduled(kind, facts)
                 case _:
                     to_pools.setdefault(effect.session, []).append(effect)
         self._send_outbox()
@@ -423,7 +440,7 @@ class QueueServer(GenServer):
         self._refuse((event for event in lost if isinstance(event, ev.Submit)), trouble)
         # Results come again from the pools when they are asked to open anew; requests fail now.
         for event in lost:
-            if isinstance(event, ev.Cancel | ev.Retry | ev.Delete | ev.Pause):
+            if isinstance(event, _ASKED):
                 self._answers.fail(session_of(event.client), event.request, *trouble)
         self._answers.core_lost(trouble)
         self._send_outbox()

@@ -30,6 +30,10 @@ _KINDS: Final = {
 _KINDS_OF: Final = {
     ("cancel", "what"): "task",
     ("connect", "node"): "node",
+    ("schedules.disable", "name"): "schedule",
+    ("schedules.enable", "name"): "schedule",
+    ("schedules.remove", "name"): "schedule",
+    ("schedules.run", "name"): "schedule",
     ("submit_task", "what"): "handler",
     ("trace", "what"): "task",
 }
@@ -116,7 +120,7 @@ def candidates(
     Args:
         text: What stands before the cursor.
         names: All that can be named.
-        known: What there is of a kind: queue, handler, task, node, pool, worker, pid or state. Not asked unless it is meant.
+        known: What there is of a kind: queue, handler, schedule, task, node, pool, worker, pid or state. Not asked unless it is meant.
     """
     place = place_of(text)
     if place.is_quoted:

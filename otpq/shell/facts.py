@@ -76,6 +76,7 @@ def asks(client: Callable[[], Client]) -> dict[str, Callable[[], Iterable[Candid
     return {
         "queue": lambda: _named(client().queues(), "queue"),
         "handler": lambda: _named(client().handlers(), "handler"),
+        "schedule": lambda: [Candidate(each.name, each.task) for each in client().schedules.list()],
         "node": lambda: _named(client().nodes(), "node", "state"),
         "pool": lambda: sorted({Candidate(str(row["pool"])) for row in client().workers()}),
         "worker": lambda: [_worker(row) for row in client().workers()],

@@ -8,12 +8,13 @@ from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, Final
 
 from otpq.client.client import Client
+from otpq.client.schedules import Schedules
 from otpq.shell.pretty import Text
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
-__all__ = ["EXAMPLES", "Helper", "client_helpers", "handler_names", "help_on", "overview"]
+__all__ = ["EXAMPLES", "Helper", "ScheduleHelpers", "client_helpers", "handler_names", "help_on", "overview"]
 
 _PLUMBING: Final = frozenset(
     {"close", "fetch", "handles_of", "node_lost", "submit_soon", "wait_answer", "wait_connected", "wait_for"}
@@ -50,6 +51,14 @@ EXAMPLES: Final[Mapping[str, tuple[str, ...]]] = {
     "retry": ("retry(Selector(state='failed', name='mail.send'))",),
     "rpc": ("rpc('a@host', 'status')", "rpc('a@host', 'log_level', level='DEBUG')"),
     "scale": ("scale('default', 8)",),
+    "schedules.add": ("schedules.add('nightly', Call('tidy'), cron='0 3 * * *', timezone='Europe/Berlin')",),
+    "schedules.disable": ("schedules.disable('nightly')",),
+    "schedules.enable": ("schedules.enable('nightly')",),
+    "schedules.list": ("schedules.list()", "[s.name for s in schedules.list() if not s.enabled]"),
+    "schedules.pause_all": ("schedules.pause_all('maintenance')",),
+    "schedules.remove": ("schedules.remove('nightly')",),
+    "schedules.resume_all": ("schedules.resume_all()",),
+    "schedules.run": ("schedules.run('nightly').get(timeout=10)",),
     "stacks": ("stacks('default/0')",),
     "state": ("state(pid)",),
     "stats": ("stats()",),
@@ -124,7 +133,19 @@ def client_helpers(client: Callable[[], Client]) -> dict[str, Helper]:
     }
 
 
-def _calling(client: Callable[[], Client], name: str) -> Callable[..., Any]:
+class ScheduleHelpers:
+    """`schedules.add`, `schedules.list` and so on: what makes tasks when it is their time."""
+
+    def __init__(self, client: Callable[[], Client]) -> None:
+        for name, method in inspect.getmembers(Schedules, inspect.isfunction):
+            if not name.startswith("_"):
+                setattr(self, name, Helper(f"schedules.{name}", _calling(lambda: client().schedules, name), method))
+
+    def __repr__(self) -> str:
+        return f"<schedules: {', '.join(sorted(vars(self)))}; h(schedules.add) says more>"
+
+
+def _calling(client: Callable[[], Any], name: str) -> Callable[..., Any]:
     def call(*args: Any, **kwargs: Any) -> Any:
         return getattr(client(), name)(*args, **kwargs)
 

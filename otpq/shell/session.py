@@ -16,7 +16,7 @@ from otpq.client.calls import Call
 from otpq.client.questions import Selector
 from otpq.errors import UsageError, did_you_mean
 from otpq.shell.evaluator import Evaluator
-from otpq.shell.helpers import Helper, client_helpers, handler_names, help_on, overview
+from otpq.shell.helpers import Helper, ScheduleHelpers, client_helpers, handler_names, help_on, overview
 from otpq.shell.pretty import Lines, Text
 from otpq.shell.statements import statements
 
@@ -55,7 +55,9 @@ class Shell:
         self._helpers = client_helpers(program.client)
         self._helpers |= {function.__name__: Helper(function.__name__, function) for function in own}
         handlers = {} if app is None else {**handler_names(app.tasks), "app": app}
-        self.evaluator = Evaluator({**handlers, **_PLAIN, **self._helpers}, output.show)
+        self.evaluator = Evaluator(
+            {**handlers, **_PLAIN, **self._helpers, "schedules": ScheduleHelpers(program.client)}, output.show
+        )
 
     @property
     def client(self) -> Client:

@@ -12,6 +12,7 @@ import apsw
 import msgpack  # msgspec cannot look at a value without making it
 import msgspec
 
+from otpq.core.schedule import check_packed as check_schedule
 from otpq.errors import StoreError
 from otpq.store.history import decode_history
 from otpq.store.sqlite_errors import translated
@@ -39,7 +40,7 @@ class Problem(msgspec.Struct, frozen=True):
 
     kind: str
     """The check that found it: `unreadable`, `file`, `schema`, `states`, `lanes`, `seqs`, `unique`, `counts`, `leases`, `payloads`,
-    `logs` or `blobs`."""
+    `logs`, `blobs` or `schedules`."""
     text: str
 
     def __str__(self) -> str:
@@ -216,6 +217,25 @@ def _blobs(db: apsw.Connection) -> Iterator[str]:
                     yield f"task {seq}: its {column} cannot be read: {error}"
 
 
+def _schedules(db: apsw.Connection) -> Iterator[str]:
+    slots = msgspec.msgpack.Decoder(list[float]).decode
+    for name, definition, upcoming, last, task, runs, waiting in db.execute(
+        "SELECT name, definition, next, last, task, runs, waiting FROM schedules"
+    ):
+        try:
+            check_schedule(name, definition)
+            waits = slots(waiting) if waiting else []
+        except ValueError as error:  # msgspec's errors are among them, and those of the check
+            yield f"schedule {name!r} cannot be read: {error}"
+            continue
+        if upcoming is not None and last is not None and upcoming <= last:
+            yield f"schedule {name!r} has fired its slot {last} and would fire {upcoming} after it"
+        if waits and task is None:
+            yield f"schedule {name!r} has slots that wait for a task, and has made none"
+        if (last is None) != (task is None) or (last is None) != (runs == 0):
+            yield f"schedule {name!r} says that it ran {runs} times, last at {last}, and made {task and task.hex()}"
+
+
 def _whole(blob: bytes) -> None:
     """Return if this is one MessagePack value of whatever kind: what is in it is the handler's."""
     unpacker = msgpack.Unpacker()
@@ -238,4 +258,5 @@ _CHECKS: Final[dict[str, Callable[[apsw.Connection], Iterator[str]]]] = {
     "payloads": _payloads,
     "logs": _logs,
     "blobs": _blobs,
+    "schedules": _schedules,
 }

@@ -29,7 +29,7 @@ from otpq.store.several import several
 from otpq.store.sqlite_errors import refused_at_commit, refused_before_commit, translated
 from otpq.store.sqlite_lanes import LaneNumbers
 from otpq.store.sqlite_reader import SqliteReader
-from otpq.store.sqlite_rows import Inserts, lease_rows, lease_values, success_values, task_rows
+from otpq.store.sqlite_rows import Inserts, lease_rows, lease_values, schedule_rows, success_values, task_rows
 from otpq.store.sqlite_schema import migrate
 
 if TYPE_CHECKING:
@@ -141,6 +141,7 @@ class SqliteStore:
                     leases=lease_rows(db.execute(_SQL["leases"])),
                     counts={(queue, state): tasks for queue, state, tasks in db.execute(_SQL["counts"]) if tasks},
                     settings=dict(db.execute(_SQL["settings"])),
+                    schedules=schedule_rows(db.execute(_SQL["schedules"])),
                 )
             except msgspec.MsgspecError as error:
                 raise StoreDamaged(self._place.name, f"an open lease does not decode: {error}") from error
@@ -187,11 +188,9 @@ class SqliteStore:
             self._log(db, changes.logs)
         self._put_leases(db, changes.leases)
         self._count(db, changes.counts)
-        for name, value in changes.settings.items():
-            if value is None:
-                db.execute(_SQL["delete_setting"], (name,))
-            else:
-                db.execute(_SQL["put_setting"], (name, value))
+        settings, schedules = changes.settings.items(), changes.schedules.items()
+        self._put(db, "setting", {name: None if value is None else (name, value) for name, value in settings})
+        self._put(db, "schedule", {name: None if row is None else astuple(row) for name, row in schedules})
         if not db.in_transaction:
             raise CommitRefused("io", "SQLite rolled back without an error")
         return number
@@ -220,6 +219,14 @@ class SqliteStore:
                 db.execute(_SQL["put_lease"], lease_values(lease))
             else:
                 db.execute(_SQL["delete_lease"], (lease.lease,))
+
+    @staticmethod
+    def _put(db: apsw.Connection, what: str, rows: dict[str, SQLiteValues | None]) -> None:
+        for name, row in rows.items():
+            if row is None:
+                db.execute(_SQL[f"delete_{what}"], (name,))
+            else:
+                db.execute(_SQL[f"put_{what}"], row)
 
     @staticmethod
     def _count(db: apsw.Connection, counts: dict[tuple[str, str], int]) -> None:

@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
-from otpq.core.records import LeaseRow, Success, TaskRow
+from otpq.core.records import LeaseRow, ScheduleRow, Success, TaskRow
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from apsw import SQLiteValues
 
-__all__ = ["INLINE", "Inserts", "lease_rows", "lease_values", "success_values", "task_rows"]
+__all__ = ["INLINE", "Inserts", "lease_rows", "lease_values", "schedule_rows", "success_values", "task_rows"]
 
 INLINE: Final = 2_000
 """Bytes of payload that lie in the task's own row. Above, finishing a task would write them again (measured: equal at
@@ -105,6 +105,14 @@ def lease_values(lease: LeaseRow) -> SQLiteValues:
         _encode(lease.open),
         lease.alone,
     )
+
+
+def schedule_rows(rows: Iterable[tuple[Any, ...]]) -> list[ScheduleRow]:
+    """The schedules in rows of `schedules`."""
+    return [
+        ScheduleRow(name, added, source, definition, None if enabled is None else bool(enabled), *rest)
+        for name, added, source, definition, enabled, *rest in rows
+    ]
 
 
 def success_values(successes: Iterable[Success]) -> list[Any]:

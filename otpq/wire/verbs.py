@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Final, NamedTuple, TypeAlias
+from typing import Annotated, Any, Final, Literal, NamedTuple, TypeAlias
 
 import msgspec
 from msgspec import Meta
@@ -11,10 +11,12 @@ from otpq.wire.messages import MAX_TASKS, Name, Packed, TaskId, Text
 
 __all__ = [
     "VERBS",
+    "AddSchedule",
     "Affected",
     "CallNode",
     "CancelAll",
     "CancelTask",
+    "ChangeSchedule",
     "CountTasks",
     "CountsOf",
     "EventPage",
@@ -30,6 +32,7 @@ __all__ = [
     "NodeDeath",
     "NodeOf",
     "PauseOf",
+    "PauseSchedules",
     "PoolName",
     "PurgeQueue",
     "Reason",
@@ -307,6 +310,33 @@ class EventPage(msgspec.Struct, frozen=True, array_like=True):
     """Whether more is there already."""
 
 
+class AddSchedule(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """Takes: a schedule to add. Answered 'done', or with a warning that nobody knows its handler."""
+
+    name: Name
+    definition: Packed
+    """MessagePack of the core's `Definition`."""
+    replace: bool = False
+    """Whether it takes the place of one that has the name."""
+    strict: bool = False
+    """Whether to refuse it if nobody knows its handler."""
+
+
+class ChangeSchedule(msgspec.Struct, frozen=True, array_like=True):
+    """Takes: a schedule, and what to do with it. Answered 'done'; after a run with the id of its task."""
+
+    name: Name
+    what: Literal["remove", "enable", "disable", "run"]
+
+
+class PauseSchedules(msgspec.Struct, frozen=True, array_like=True):
+    """Takes: whether all schedules are to be held back, or to go on. Answered 'done'."""
+
+    paused: bool = True
+    by: Text = ""
+    why: Text = ""
+
+
 class Verb(NamedTuple):
     """The types of a verb's body and of its answer's."""
 
@@ -342,4 +372,8 @@ VERBS: Final[dict[str, Verb]] = {
     "stats": Verb(None, Facts),
     "events": Verb(EventsOf, EventPage),
     "limits": Verb(None, list[Facts]),
+    "schedules": Verb(None, list[Facts]),
+    "schedule_add": Verb(AddSchedule, str),
+    "schedule_change": Verb(ChangeSchedule, str),
+    "schedules_pause": Verb(PauseSchedules, str),
 }

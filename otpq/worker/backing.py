@@ -23,6 +23,7 @@ from otpq.worker.values import pack_checkpoint
 
 if TYPE_CHECKING:
     import asyncio
+    from datetime import datetime
 
     from otpq.worker.control import Control
     from otpq.worker.journal import Journal
@@ -241,8 +242,19 @@ class RunContext(Context):
             self.attempt = item.attempt
             self.last_checkpoint = None if item.checkpoint is None else msgpack.unpackb(item.checkpoint, timestamp=3)
             self.log = TaskLog(run)
+            self.slot = _slot_of(item.options) if item.options else None
             self._backing = run
         return object.__getattribute__(self, name)
+
+
+def _slot_of(options: bytes) -> datetime | None:
+    """The slot among a task's options: a schedule has put it there."""
+    slot = msgpack.unpackb(options, timestamp=3).get("slot")
+    if slot is None:
+        return None
+    from datetime import UTC, datetime
+
+    return datetime.fromtimestamp(slot, UTC)
 
 
 _LATER: Final = frozenset(Context.__slots__)

@@ -305,6 +305,7 @@ class Pool(GenServer):
             tags=config.tags,
             memory=config.memory,
             script_dirs=config.script_dirs,
+            app=config.app,
         )
         self._tell(OpenPool(self.pid, opened), self._sign_of_life())
         self._must_repeat = True

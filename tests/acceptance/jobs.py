@@ -105,3 +105,9 @@ async def asubmit_add(a: int, b: int) -> str:
 def home() -> list[str]:
     """Where submissions of this child go."""
     return [os.environ["OTPQ_NODE"], os.environ["OTPQ_COOKIE_FILE"]]
+
+
+@app.task(name="slot", retries=1000, retry_delay=0.0)
+def slot(ctx: otpq.Context) -> float | None:
+    """The time that it was scheduled for."""
+    return None if ctx.slot is None else ctx.slot.timestamp()

@@ -167,3 +167,14 @@ def test_every_example_is_run_here(path: Path) -> None:
     if path.name == "sample_task.py":
         return  # by name, above
     assert f'"{path.name}"' in Path(__file__).read_text(encoding="utf-8")
+
+
+def test_scheduled_tasks_make_themselves(stage: Stage) -> None:
+    said = run(stage, "scheduled_tasks.py")
+    assert said.returncode == 0, said.stderr
+    first, *lines = said.stdout.splitlines()
+    assert first == "now: Hello, you."
+    assert [line.partition(":")[0] for line in lines] == ["hello", "scheduled_tasks.beat", "scheduled_tasks.report"]
+    assert all("more than once: True" in line for line in lines)
+    assert "disabled" in lines[0]
+    assert lines[2].endswith("the last gave 'from Berlin'")

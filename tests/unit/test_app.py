@@ -18,7 +18,7 @@ from otpq.client.calls import Call
 from otpq.context import Context
 from otpq.errors import BadOption, UnknownOption, UsageError
 from otpq.reference import BadApp, public_name
-from otpq.task import DEFAULT_HANDLER, SCRIPT_HANDLER, Options, TaskError, TaskState
+from otpq.task import DEFAULT_HANDLER, SCHEDULE_OPTIONS, SCRIPT_HANDLER, Options, TaskError, TaskState
 from otpq.wire.codec import encode
 from otpq.worker.conversion import Converter
 from otpq.worker.loading import MAIN_ALIAS, load_app
@@ -194,7 +194,7 @@ def test_type_checkers_know_exactly_the_options_there_are() -> None:
         for field in item.body
         if isinstance(field, ast.AnnAssign) and isinstance(field.target, ast.Name)
     ]
-    assert sorted(known) == sorted(Options.__struct_fields__)
+    assert sorted(known) == sorted([*Options.__struct_fields__, *SCHEDULE_OPTIONS])
 
 
 # ------------------------------------------------------------ contexts
@@ -421,7 +421,7 @@ def test_an_app_in_a_program_is_found_by_its_file_with_the_same_names(tmp_path: 
 
 
 def test_importing_otpq_or_an_app_imports_no_client() -> None:
-    heavy = "zmq apsw typer structlog asyncio msgpack subprocess logging tempfile"
+    heavy = "zmq apsw typer structlog asyncio msgpack subprocess logging tempfile croniter zoneinfo"
     code = (
         "import sys, otpq; print('msgspec' in sys.modules); app = otpq.App(); app.task(name='f')(print);"
         f"print([m for m in '{heavy}'.split() if m in sys.modules])"
@@ -430,7 +430,7 @@ def test_importing_otpq_or_an_app_imports_no_client() -> None:
 
 
 def test_a_node_imports_nothing_that_is_there_for_people_or_clients() -> None:
-    heavy = "typer click rich pydantic structlog asyncio ssl email otpq.client.io otpq.client.core"
+    heavy = "typer click rich pydantic structlog asyncio ssl email otpq.client.io otpq.client.core croniter zoneinfo"
     code = (
         "import sys, otpq.cli.node, otpq.cli.exits, otpq.logs, otpq.node.node, otpq.node.config;"
         f"print([m for m in '{heavy}'.split() if m in sys.modules])"

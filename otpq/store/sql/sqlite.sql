@@ -103,6 +103,16 @@ DELETE FROM settings WHERE name = ?;
 -- name: settings
 SELECT name, value FROM settings;
 
+-- name: put_schedule
+INSERT OR REPLACE INTO schedules (name, added, source, definition, enabled, next, last, task, runs, waiting)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?);
+
+-- name: delete_schedule
+DELETE FROM schedules WHERE name = ?;
+
+-- name: schedules
+SELECT name, added, source, definition, enabled, next, last, task, runs, waiting FROM schedules;
+
 -- name: start_count
 INSERT INTO counts (queue, state, tasks) VALUES (?, ?, 0) ON CONFLICT DO NOTHING;
 

@@ -7,7 +7,10 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import pytest
 
-from otpq.core.records import Changes, LeaseRow, Needs, Recovered, Success, TaskRow, TaskUpdate
+from otpq.core.cron import Timing
+from otpq.core.events import NewTask
+from otpq.core.records import Changes, LeaseRow, Needs, Recovered, ScheduleRow, Success, TaskRow, TaskUpdate
+from otpq.core.schedule import Definition
 from otpq.store.errors import CommitRefused, StaleEpoch, StoreClosed, StoreTaken
 
 if TYPE_CHECKING:
@@ -168,6 +171,21 @@ def test_settings_are_set_replaced_and_removed(store: Store) -> None:
     store.commit(Changes(settings={"pause": b"1", "limit": b"3"}))
     store.commit(Changes(settings={"pause": None, "limit": b"4", "none": None}))
     assert store.recover().settings == {"limit": b"4"}
+
+
+def test_schedules_are_put_replaced_and_removed(store: Store) -> None:
+    task = NewTask(id=bytes(16), name="f", payload=b"\x90")
+    every, daily = (
+        msgspec.msgpack.encode(Definition(timing=timing, task=task))
+        for timing in (Timing(every=5.0), Timing(cron="@daily"))
+    )
+    first = ScheduleRow("a", 1.5, "set", every)
+    then = ScheduleRow("a", 1.5, "set", daily, enabled=False, last=6.0, task=b"i" * 16, runs=2, waiting=b"\x90")
+    other = ScheduleRow("b", 2.5, "app:x", every, enabled=True, next=7.25)
+    store.commit(Changes(schedules={"a": first, "b": other}))
+    assert store.recover().schedules == [first, other]
+    store.commit(Changes(schedules={"a": then, "b": None, "c": None}))
+    assert store.recover().schedules == [then]
 
 
 def bad_changes(row: Callable[..., TaskRow]) -> dict[str, Changes]:

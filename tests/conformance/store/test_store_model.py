@@ -30,12 +30,13 @@ from otpq.core.records import (
     LogChunk,
     Needs,
     Recovered,
+    ScheduleRow,
     Success,
     TaskRow,
     TaskUpdate,
 )
 from otpq.store.errors import CommitRefused, StaleEpoch
-from tests.property.core.dict_store import kept_of
+from tests.property.core.dict_store import kept_of, put
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -59,6 +60,19 @@ afters = st.tuples(st.sampled_from([-math.inf, 1.0, 2.0, 2.5]), st.integers(0, 3
 limits = st.integers(1, 5)
 blobs = st.sampled_from([None, b"\x92\x00\xa0", b"\x90"])
 spans = st.tuples(st.integers(1, 4), st.integers(0, 2)).map(lambda pair: (pair[0], pair[0] + pair[1]))
+schedules = st.builds(
+    ScheduleRow,
+    st.just("?"),
+    st.floats(0.0, 2e9),
+    st.sampled_from(["set", "app:a:b"]),
+    st.just(b"\x80"),
+    st.sampled_from([None, True, False]),
+    st.none() | st.floats(0.0, 2e9),
+    st.none() | st.floats(0.0, 2e9),
+    st.sampled_from([None, b"i" * 16]),
+    st.integers(0, 2**40),
+    st.sampled_from([b"", b"\x90"]),
+)
 
 
 class Model:
@@ -68,6 +82,7 @@ class Model:
         self.tasks: dict[int, TaskRow] = {}
         self.leases: dict[int, LeaseRow] = {}
         self.settings: dict[str, bytes] = {}
+        self.schedules: dict[str, ScheduleRow] = {}
         self.logs: list[LogChunk] = []
         self.next_seq = 1
         self.next_lease = 1
@@ -94,10 +109,8 @@ class Model:
             self.leases.pop(lease.lease, None)
             if lease.open:
                 self.leases[lease.lease] = lease
-        for name, value in changes.settings.items():
-            self.settings.pop(name, None)
-            if value is not None:
-                self.settings[name] = value
+        put(self.settings, changes.settings)
+        put(self.schedules, changes.schedules)
 
     def counts(self) -> dict[tuple[str, str], int]:
         counts: dict[tuple[str, str], int] = {}
@@ -117,6 +130,7 @@ class Model:
             leases=[self.leases[lease] for lease in sorted(self.leases)],
             counts=self.counts(),
             settings=self.settings,
+            schedules=[self.schedules[name] for name in sorted(self.schedules)],
         )
 
     def loaded(self, needs: Needs) -> Loaded:
@@ -226,6 +240,9 @@ class StoreAgainstModel(RuleBasedStateMachine):
         changes.settings = draw(
             st.dictionaries(st.sampled_from(["x", "y"]), st.sampled_from([None, b"", b"1"]), max_size=2)
         )
+        for name in draw(st.sets(st.sampled_from(["s", "t"]))):
+            found = draw(st.none() | schedules)
+            changes.schedules[name] = None if found is None else msgspec.structs.replace(found, name=name)
         changes.logs = draw(st.lists(self.chunks(first), max_size=4))
         after = Model()
         after.tasks = dict(self.model.tasks)

@@ -2,6 +2,7 @@
 
 from collections.abc import Container
 from copy import copy
+from typing import TypeVar
 
 import msgspec
 
@@ -13,10 +14,12 @@ from otpq.core.records import (
     LogChunk,
     Needs,
     Recovered,
+    ScheduleRow,
     TaskRow,
 )
 from otpq.store.protocol import LOGGED_RUNS
 
+V = TypeVar("V")
 ENDED = {"succeeded", "failed", "cancelled", "expired"}
 
 
@@ -38,6 +41,15 @@ def kept_of(logs: list[LogChunk], changes: Changes, tasks: Container[int]) -> li
     return [kept[key] for key in sorted(kept)]
 
 
+def put(kept: dict[str, V], changes: dict[str, V | None]) -> None:
+    """Keep what `changes` say; None removes."""
+    for name, value in changes.items():
+        if value is None:
+            kept.pop(name, None)
+        else:
+            kept[name] = copy(value)
+
+
 class DictStore:
     """Rows by seq, leases by id. It copies what goes in and out, as a disk would."""
 
@@ -46,6 +58,7 @@ class DictStore:
         self.leases: dict[int, LeaseRow] = {}
         self.counts: dict[tuple[str, str], int] = {}
         self.settings: dict[str, bytes] = {}
+        self.schedules: dict[str, ScheduleRow] = {}
         self.logs: list[LogChunk] = []
         self.last_seq = 0
         self.last_lease = 0
@@ -110,11 +123,8 @@ class DictStore:
         self.logs = kept_of(self.logs, changes, self.rows)
         for key, difference in changes.counts.items():
             self.counts[key] = self.counts.get(key, 0) + difference
-        for name, value in changes.settings.items():
-            if value is None:
-                self.settings.pop(name, None)
-            else:
-                self.settings[name] = value
+        put(self.settings, changes.settings)
+        put(self.schedules, changes.schedules)
 
     def recover(self) -> Recovered:
         lanes: dict[tuple[str, str, str, int], LaneSummary] = {}
@@ -130,6 +140,7 @@ class DictStore:
             leases=list(self.leases.values()),
             counts=dict(self.counts),
             settings=dict(self.settings),
+            schedules=[copy(row) for row in self.schedules.values()],
         )
 
     def counted(self) -> dict[tuple[str, str], int]:

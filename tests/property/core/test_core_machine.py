@@ -22,9 +22,11 @@ from otpq.client.reasons import in_words
 from otpq.core import effects as ef
 from otpq.core import events as ev
 from otpq.core.core import QueueCore
+from otpq.core.cron import Timing
 from otpq.core.handlers import HOOKS, hook_of
 from otpq.core.memory import needed
 from otpq.core.records import LeaseRow, TaskRow
+from otpq.core.schedule import Definition
 from otpq.core.state import Config
 from otpq.store.protocol import LOGGED_RUNS
 from otpq.task import TRANSITIONS, Options
@@ -34,6 +36,7 @@ from tests.property.core.dict_store import ENDED, DictStore
 QUEUES = ("default", "b")
 HANDLERS = ("f", "g", "h")
 """Of which pools have `f`, `g` or both, and the last pool of a test all."""
+SCHEDULES = ("s", "t")
 NAMES = (*HANDLERS, *(f"f:{kind}" for kind in HOOKS))
 OPTIONS = (
     b"",
@@ -184,6 +187,13 @@ class CoreMachine(RuleBasedStateMachine):
         """Of all pools that there ever were."""
         self.apps: dict[str, dict[str, bytes]] = {}
         """What the sessions have told of themselves."""
+        self.back = 0.0
+        """Seconds by which the wall clock has been set back."""
+        self.fired: set[tuple[str, float, float]] = set()
+        """Of each slot that made a task: the schedule, its incarnation, the slot."""
+        self.scheduled: set[bytes] = set()
+        """The ids of all tasks that schedules have ever made."""
+        self.requests = 0
         self.build()
 
     def build(self) -> None:
@@ -222,7 +232,7 @@ class CoreMachine(RuleBasedStateMachine):
     def step(self, *, commits: bool = True, sends: bool = True, lost: int = 0) -> None:
         """Play the inbox; perhaps be killed before or after the commit; perhaps lose every `lost`-th message."""
         events, self.inbox = self.inbox, []
-        now = ev.Now(self.now, self.now)
+        now = ev.Now(self.now - self.back, self.now)
         needs = self.core.needs(now, events)
         effects = self.core.step(now, events, self.store.load(needs))
         assert self.twin.needs(now, events) == needs
@@ -248,6 +258,7 @@ class CoreMachine(RuleBasedStateMachine):
         before = {name: self.slots_of(name) for name in NAMES}
         old = set(self.store.leases)
         pruned = self.to_be_pruned(events, effects)
+        schedules = self.firing()
         for effect in effects:
             if isinstance(effect, ef.Persist):
                 self.store.commit(effect.changes)
@@ -271,6 +282,7 @@ class CoreMachine(RuleBasedStateMachine):
                 assert (by_id[id].queue, by_id[id].priority) == place
         sent = [effect for effect in effects if isinstance(effect, ef.Dispatch)]
         assert all(one.alone == self.store.leases[one.lease].alone for one in sent)
+        self.check_schedules(events, effects, schedules)
         new = [one for one in sent if one.lease not in old]
         self.check_dispatch(new, before)
         self.check_memory(new)
@@ -374,6 +386,27 @@ class CoreMachine(RuleBasedStateMachine):
             if kind is not None and f"declared:{row.name}:{kind}" in self.store.settings
         ]
         assert sorted(made) == sorted(wanted)
+
+    def firing(self) -> set[str]:
+        """The schedules that may fire, unless an event says otherwise."""
+        paused = msgspec.msgpack.decode(self.store.settings.get("scheduler", b"\x80")).get("paused")
+        return set() if paused else {name for name, row in self.store.schedules.items() if row.next or row.waiting}
+
+    def check_schedules(self, events: list[ev.Event], effects: list[ef.Effect], firing: set[str]) -> None:
+        """Each slot makes one task, once; none is made by what is paused, disabled or gone, nor before its time."""
+        is_changed = any(isinstance(event, ev.AddSchedule | ev.ChangeSchedule | ev.PauseSchedules) for event in events)
+        notes = [each.facts for each in effects if isinstance(each, ef.Scheduled) and each.kind == "schedule_fired"]
+        for facts in notes:
+            name, slot, row = str(facts["schedule"]), float(facts["slot"]), self.store.schedules[str(facts["schedule"])]
+            assert (name, row.added, slot) not in self.fired
+            self.fired.add((name, row.added, slot))
+            assert is_changed or name in firing
+        inserts = [row for each in effects if isinstance(each, ef.Persist) for row in each.changes.inserts]
+        made = [row.id for row in inserts if b"slot" in row.options]
+        runs = [event for event in events if isinstance(event, ev.ChangeSchedule) and event.what == "run"]
+        assert len(notes) <= len(made) <= len(notes) + len(runs)
+        assert self.scheduled.isdisjoint(made)
+        self.scheduled.update(made)
 
     def check_kept(self, events: list[ev.Event], effects: list[ef.Effect]) -> None:
         """Each checkpoint is answered: it is kept, or the lease is not open to the task any more."""
@@ -598,6 +631,44 @@ class CoreMachine(RuleBasedStateMachine):
             case _:
                 self.inbox.append(ev.LimitHandler(client="c", request=0, handler=name, max_concurrency=limit))
 
+    @rule(
+        name=st.sampled_from(SCHEDULES),
+        every=st.sampled_from([1.0, 3.0]),
+        misfire=st.sampled_from(["once", "skip", "all"]),
+        overlap=st.sampled_from(["allow", "skip", "queue"]),
+        replace=st.booleans(),
+    )
+    def schedule(self, name: str, every: float, misfire: str, overlap: str, *, replace: bool) -> None:
+        definition = Definition(
+            timing=Timing(every=every),
+            task=ev.NewTask(id=bytes(16), name="f", payload=b"x"),
+            misfire=misfire,
+            misfire_grace=1.0,
+            max_catch_up=3,
+            overlap=overlap,
+        )
+        self.requests += 1
+        packed = msgspec.msgpack.encode(definition)
+        event = ev.AddSchedule(client="c", request=self.requests, name=name, definition=packed, replace=replace)
+        self.inbox.append(event)
+
+    @precondition(lambda self: self.store.schedules)
+    @rule(
+        what=st.sampled_from(["remove", "enable", "disable", "run", "pause", "resume", "set back"]),
+        name=st.sampled_from(SCHEDULES),
+        is_alone=st.booleans(),
+    )
+    def operate_schedules(self, what: str, name: str, *, is_alone: bool) -> None:
+        self.requests += 1
+        if what == "set back":
+            self.back += 2.5
+        elif what in {"pause", "resume"}:
+            self.inbox.append(ev.PauseSchedules(client="c", request=self.requests, paused=what == "pause"))
+        else:
+            self.inbox.append(ev.ChangeSchedule(client="c", request=self.requests, name=name, what=what))
+        if is_alone:
+            self.step()
+
     def ask_why(self) -> None:
         """Of every task there is a reason that can be said in words, unless it has ended; and it is true."""
         leased = {seq for lease in self.store.leases.values() for seq in lease.open}
@@ -672,6 +743,8 @@ class CoreMachine(RuleBasedStateMachine):
         ended = tuple(row.id for row in self.store.rows.values() if row.state in ENDED)
         self.inbox.append(ev.Cancel(client="c", request=0, ids=retrying[::2]))
         self.inbox.append(ev.Retry(client="c", request=0, ids=ended))
+        for name in SCHEDULES:
+            self.inbox.append(ev.ChangeSchedule(client="c", request=0, name=name, what="remove"))
         for pool in self.pools:
             pool.is_alive = False
             self.inbox.append(ev.NodeLost(node=pool.node[0], incarnation=pool.node[1], started=frozenset()))

@@ -44,7 +44,7 @@ def test_without_a_word_a_node_is_the_usual_one() -> None:
 
 def test_every_option_has_a_variable() -> None:
     options = {action.dest for action in _parser()._actions} - {"help", "path"}
-    values = {"grace": "3", "lease": "3", "quiet": "1", "debug": "1"}
+    values = {"grace": "3", "lease": "3", "quiet": "1", "debug": "1", "no_scheduler": "1"}
     assert _environment({f"OTPQ_{name.upper()}": values.get(name, "x") for name in options}).keys() == options
 
 

@@ -12,6 +12,7 @@ from otpq.node.cluster_file import ClusterFile
 from otpq.node.config import NodeConfig
 from otpq.node.pools import PoolSettings
 from otpq.wire.node_name import NodeName
+from otpq.wire.values import unpack
 
 ROOT = Path(__file__).parents[3]
 TWO = "nodes:\n  a@h:\n  b@h:\n"
@@ -186,7 +187,43 @@ def test_the_project_s_own_file_is_right() -> None:
         (TWO + "scheduler: {enabled: 3}", "scheduler.enabled in cluster.yaml, line 4: 3 is not allowed: true or false"),
         (
             TWO + "schedules:\n  x: {cron: '* * * * *'}",
-            "schedules in cluster.yaml, line 4: this version has no schedules yet",
+            "schedules.x in cluster.yaml, line 5: it has no task; right would be task: the handler's name",
+        ),
+        (
+            TWO + "schedules:\n  x:\n    task: f\n    corn: '* * * * *'",
+            "unknown key 'corn' in cluster.yaml, line 7; did you mean 'cron'?",
+        ),
+        (
+            TWO + "schedules:\n  x:\n    task: f\n    cron: '61 * * * *'",
+            "schedules.x.cron in cluster.yaml, line 7: '61 * * * *' is not allowed: the minute '61' cannot be",
+        ),
+        (
+            TWO + "schedules:\n  x: {task: f, every: 0}",
+            "schedules.x.every in cluster.yaml, line 5: 0 is not allowed: seconds, 0.01 or more",
+        ),
+        (
+            TWO + "schedules:\n  x: {task: f}",
+            "schedules.x in cluster.yaml, line 5: cron=None is not allowed: a schedule has cron= or every=",
+        ),
+        (
+            TWO + "schedules:\n  x: {task: f, cron: '@daily', timezone: Europe/Berln}",
+            "schedules.x.timezone in cluster.yaml, line 5: 'Europe/Berln' is not allowed: the name of a time zone, such as",
+        ),
+        (
+            TWO + "schedules:\n  x: {task: f, every: 5, overlap: wait}",
+            "schedules.x.overlap in cluster.yaml, line 5: 'wait' is not allowed: allow, skip or queue",
+        ),
+        (
+            TWO + "schedules:\n  x: {task: f, every: 5, args: 3}",
+            "schedules.x.args in cluster.yaml, line 5: 3 is not allowed: a list of arguments, as in [1, b]",
+        ),
+        (
+            TWO + "schedules:\n  x: {task: f, every: 5, options: {retires: 3}}",
+            "schedules.x.options in cluster.yaml, line 5: unknown option 'retires'; did you mean 'retries'?",
+        ),
+        (
+            TWO + "schedules:\n  x: {task: f, every: 5, options: {eta: 2026-01-01T00:00:00Z}}",
+            "schedules.x in cluster.yaml, line 5: eta=",
         ),
         (
             TWO + "handlers:\n  f:\n    retires: 3",
@@ -287,3 +324,22 @@ def test_nothing_in_a_file_makes_python_run_anything(file: Path) -> None:
         read(file, TWO + wrong)
     with pytest.raises(UsageError, match="line 4"):
         read(file, TWO + "grace: !!python/name:os.getcwd x")
+
+
+def test_schedules_of_the_file_reach_the_queue_server(file: Path) -> None:
+    found = config(
+        file,
+        """
+nodes: {a@h: }
+schedules:
+  nightly: {task: tidy, cron: "0 3 * * *", timezone: Europe/Berlin, args: [1, {deep: [x]}], kwargs: {to: a@b.c}, enabled: false}
+  often: {task: beat, every: 0.5, misfire: skip, misfire_grace: 2, overlap: queue, max_catch_up: 7, jitter: 0.1, options: {priority: high}}
+""",
+    )
+    nightly, often = found.schedules["nightly"], found.schedules["often"]
+    assert (nightly.timing.cron, nightly.timing.timezone, nightly.enabled) == ("0 3 * * *", "Europe/Berlin", False)
+    assert unpack(nightly.task.payload) == [[1, {"deep": ["x"]}], {"to": "a@b.c"}]
+    assert (often.timing.every, often.misfire, often.misfire_grace, often.overlap) == (0.5, "skip", 2, "queue")
+    assert (often.max_catch_up, often.jitter, often.task.priority) == (7, 0.1, 8)
+    assert found.scheduler
+    assert not config(file, TWO + "scheduler: {enabled: false}").scheduler

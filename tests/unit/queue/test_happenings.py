@@ -188,3 +188,14 @@ def test_every_event_comes_once_and_in_order_or_is_counted_as_missed(course: lis
                 number += 1
                 assert (event.number, int(event.facts["id"], 16)) == (number, number - 1)
     assert number == made + 1
+
+
+def test_a_slot_that_made_its_task_is_noted_while_somebody_looks_and_one_that_did_not_always(clock: Clock) -> None:
+    happenings = Happenings(clock)
+    happenings.scheduled("schedule_fired", {"schedule": "s", "slot": 1.0})
+    happenings.scheduled("schedule_missed", {"schedule": "s", "slot": 2.0, "why": "overlap"})
+    reader = Reader(happenings)
+    assert [event.kind for event in reader.read()] == ["schedule_missed", "gap"]
+    happenings.scheduled("schedule_fired", {"schedule": "s", "slot": 3.0})
+    (event,) = reader.read()
+    assert (event.kind, event.facts) == ("schedule_fired", {"schedule": "s", "slot": 3.0})

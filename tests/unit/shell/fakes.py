@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 from otpq.client.errors import TaskNotFound
@@ -27,6 +28,10 @@ class FakeClient:
 
     def handlers(self) -> list[dict[str, Any]]:
         return [{"handler": "mail.send", "runs": 0}]
+
+    @property
+    def schedules(self) -> Any:
+        return SimpleNamespace(list=lambda: [SimpleNamespace(name="nightly", task="tidy")])
 
     def nodes(self) -> list[dict[str, Any]]:
         return [{"node": self.node, "state": "up"}]

@@ -184,6 +184,7 @@ def test_each_kind_is_asked_for_with_a_verb_of_the_client() -> None:
     assert found == {
         "queue": ["mail"],
         "handler": ["mail.send"],
+        "schedule": ["nightly"],
         "node": ["a@host"],
         "pool": ["default"],
         "worker": ["default/0", "default/1"],

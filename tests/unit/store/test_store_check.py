@@ -8,7 +8,10 @@ import apsw
 import msgspec
 import pytest
 
-from otpq.core.records import Changes, LeaseRow, LogChunk
+from otpq.core.cron import Timing
+from otpq.core.events import NewTask
+from otpq.core.records import Changes, LeaseRow, LogChunk, ScheduleRow
+from otpq.core.schedule import Definition
 from otpq.store.check import Problem, check
 from otpq.store.sqlite_schema import MIGRATIONS
 from otpq.store.url import open_store
@@ -31,7 +34,11 @@ def path(tmp_path: Path, row: Callable[..., TaskRow]) -> Path:
     counts = {("default", "queued"): 2, ("default", "failed"): 1}
     lines = msgspec.msgpack.encode([[1, 5.0, "out", "info", "a", None], [2, 6.0, "log", "info", "b", {"c": 1}]])
     logs = [LogChunk(1, 1, 1, 2, lines)]
-    store.commit(Changes(inserts=rows, counts=counts, leases=[LeaseRow(1, "n", "i", "s", 1, 1.0, (1,))], logs=logs))
+    timing, task = Timing(every=5.0), NewTask(id=bytes(16), name="f", payload=b"\x90")
+    schedule = ScheduleRow("s", 1.0, "set", msgspec.msgpack.encode(Definition(timing=timing, task=task)), next=6.0)
+    changes = Changes(inserts=rows, counts=counts, leases=[LeaseRow(1, "n", "i", "s", 1, 1.0, (1,))], logs=logs)
+    changes.schedules["s"] = schedule
+    store.commit(changes)
     store.close()
     return path
 
@@ -117,6 +124,19 @@ def test_a_sound_store_has_no_problems(path: Path) -> None:
         ),
         ("UPDATE logs SET lines = x'91c1'", "logs", "task 1: lines 1 to 2 of its run in lease 1 cannot be read"),
         ("UPDATE logs SET last = 1", "logs", "task 1: lines 1 to 1 of its run in lease 1 are others"),
+        ("UPDATE schedules SET definition = x'c1'", "schedules", "schedule 's' cannot be read"),
+        ("UPDATE schedules SET waiting = x'c1'", "schedules", "schedule 's' cannot be read"),
+        (
+            "UPDATE schedules SET last = 6, runs = 1, task = zeroblob(16)",
+            "schedules",
+            "schedule 's' has fired its slot 6.0 and would fire 6.0 after it",
+        ),
+        (
+            "UPDATE schedules SET waiting = x'91cb4018000000000000'",
+            "schedules",
+            "schedule 's' has slots that wait for a task, and has made none",
+        ),
+        ("UPDATE schedules SET runs = 3", "schedules", "schedule 's' says that it ran 3 times, last at None"),
         ("DROP INDEX tasks_lane", "schema", "tasks_lane is missing"),
         ("CREATE TABLE mine (x)", "schema", "mine is not otpq's; somebody added it"),
         (
