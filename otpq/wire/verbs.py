@@ -7,7 +7,7 @@ from typing import Annotated, Any, Final, Literal, NamedTuple, TypeAlias
 import msgspec
 from msgspec import Meta
 
-from otpq.wire.messages import MAX_TASKS, Name, Packed, TaskId, Text
+from otpq.wire.messages import MAX_TASKS, Name, NewTask, Packed, Refusal, TaskId, Text
 
 __all__ = [
     "VERBS",
@@ -25,10 +25,15 @@ __all__ = [
     "GetTasks",
     "Happening",
     "ListTasks",
+    "ListWorkflows",
     "LogLine",
     "LogPage",
     "LogsOf",
+    "Made",
     "Many",
+    "MemberView",
+    "NewMember",
+    "NewWorkflow",
     "NodeDeath",
     "NodeOf",
     "PauseOf",
@@ -43,9 +48,16 @@ __all__ = [
     "TaskRef",
     "TaskView",
     "Verb",
+    "WorkflowOf",
+    "WorkflowPage",
+    "WorkflowView",
 ]
 
 MAX_PAGE: Final = 1_000
+MAX_MEMBERS: Final = 20_000
+"""Tasks in one workflow: they are made in one commit, which takes about 0.2 s for so many."""
+MAX_EDGES: Final = 100_000
+"""How often, in one workflow, a task waits for another."""
 
 Facts: TypeAlias = dict[str, Any]
 """Names and plain values, for eyes and dashboards; keys are only added."""
@@ -115,6 +127,10 @@ class TaskView(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     history: Packed = b""
     """MessagePack list of `HistoryEntry`, the whole life, oldest first; empty where only a page of many was asked for."""
     partition: Text = ""
+    workflow: TaskId | None = None
+    """Which one it is a member of."""
+    waits: int | None = None
+    """Of a member that has not begun: for how many others it waits."""
 
 
 class GetTasks(msgspec.Struct, frozen=True, array_like=True):
@@ -337,6 +353,99 @@ class PauseSchedules(msgspec.Struct, frozen=True, array_like=True):
     why: Text = ""
 
 
+OnFailure: TypeAlias = Literal["fail", "continue", "collect"]
+"""What a member that does not succeed means: `fail`, the rest is cancelled; `continue`, what comes after it runs all the same,
+with None in the place of its result; `collect`, likewise, with a map in its place: {"error", "id", "name", "state"}."""
+
+
+class NewMember(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """A task of a workflow to be."""
+
+    task: NewTask
+    """Without an idempotency key; its delay counts from when nothing is left that it waits for."""
+    after: list[Annotated[int, Meta(ge=0)]] = []
+    """For which members it waits, by their places, each once; each place is lower than its own, so there is no cycle."""
+    takes: Packed | None = None
+    """MessagePack of the place of the member whose result is to be its first argument, or of a list of these, and so on; all are
+    among `after`. None: it takes none."""
+
+
+class NewWorkflow(msgspec.Struct, frozen=True, array_like=True):
+    """Takes: tasks that depend on each other, to be made all or none. Answered by `Made`, again if it was made before."""
+
+    id: TaskId
+    members: Annotated[list[NewMember], Meta(min_length=1, max_length=MAX_MEMBERS)]
+    on_failure: OnFailure = "fail"
+    title: Text | None = None
+
+
+class Made(msgspec.Struct, frozen=True, array_like=True):
+    """Answers: the workflow is durable."""
+
+    duplicate: bool = False
+    """Whether it was before."""
+    warnings: list[Refusal] = []
+    """As in `Accepted`."""
+
+
+class WorkflowOf(msgspec.Struct, frozen=True, array_like=True):
+    """Takes: a workflow by its id, or by that of one of its members, and which of its members to tell of."""
+
+    id: TaskId
+    after: Annotated[int, Meta(ge=0)] = 0
+    """The place of the first."""
+    limit: Annotated[int, Meta(ge=0, le=MAX_PAGE)] = MAX_PAGE
+
+
+class MemberView(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """A member as it is now."""
+
+    place: int
+    id: TaskId
+    name: Text
+    state: Text
+    title: Text | None = None
+    reason: Text | None = None
+    after: list[int] = []
+    """The places of those that it waits for, or waited."""
+
+
+class WorkflowView(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """Answers: a workflow as it is now. A map: it will grow."""
+
+    id: TaskId
+    title: str | None = None
+    on_failure: Text = "fail"
+    state: Text = "running"
+    """`running`; `succeeded`, `failed` (a member did not succeed, and that stopped it), `cancelled`."""
+    created: float = 0.0
+    finished: float | None = None
+    total: int = 0
+    counts: dict[str, int] = {}
+    """How many members are in which state; states without any are left out. Empty in a list."""
+    ended: int = 0
+    """Members that have ended, of these without success: `failed`."""
+    failed: int = 0
+    members: list[MemberView] = []
+    next: int | None = None
+    """The place to go on at; None: these were the last."""
+
+
+class ListWorkflows(msgspec.Struct, frozen=True, array_like=True):
+    """Takes: which page. Newest first, without members."""
+
+    limit: Annotated[int, Meta(ge=1, le=MAX_PAGE)] = 100
+    after: int | None = None
+    """`WorkflowPage.next` of the page before."""
+
+
+class WorkflowPage(msgspec.Struct, frozen=True, array_like=True):
+    """Answers: a page of workflows."""
+
+    workflows: list[WorkflowView]
+    next: int | None = None
+
+
 class Verb(NamedTuple):
     """The types of a verb's body and of its answer's."""
 
@@ -376,4 +485,9 @@ VERBS: Final[dict[str, Verb]] = {
     "schedule_add": Verb(AddSchedule, str),
     "schedule_change": Verb(ChangeSchedule, str),
     "schedules_pause": Verb(PauseSchedules, str),
+    "submit_workflow": Verb(NewWorkflow, Made),
+    "workflow": Verb(WorkflowOf, WorkflowView),
+    "workflows": Verb(ListWorkflows, WorkflowPage),
+    "cancel_workflow": Verb(CancelTask, str),  # 'cancelling' or 'too_late'
+    "retry_workflow": Verb(TaskRef, str),  # 'retried', 'too_early' (it has not ended) or 'too_late' (it has succeeded)
 }

@@ -10,12 +10,14 @@ from otpq.core.records import (
     Changes,
     LaneSummary,
     LeaseRow,
+    Link,
     Loaded,
     LogChunk,
     Needs,
     Recovered,
     ScheduleRow,
     TaskRow,
+    WorkflowRow,
 )
 from otpq.store.protocol import LOGGED_RUNS
 
@@ -60,6 +62,8 @@ class DictStore:
         self.settings: dict[str, bytes] = {}
         self.schedules: dict[str, ScheduleRow] = {}
         self.logs: list[LogChunk] = []
+        self.workflows: dict[int, WorkflowRow] = {}
+        self.links: dict[int, Link] = {}
         self.last_seq = 0
         self.last_lease = 0
 
@@ -85,6 +89,14 @@ class DictStore:
             mortal = [(row.expires, row.seq) for row in rows if row.expires is not None and row.state not in ENDED]
             over = sorted(one for one in mortal if one[0] <= needs.expiry.until)
             loaded.expiry = [copy(self.rows[seq]) for _, seq in over[: needs.expiry.limit]]
+        asked = [*loaded.by_id.values(), *loaded.by_seq.values(), *loaded.expiry]
+        loaded.by_seq |= {seq: copy(self.rows[seq]) for row in asked for seq in row.followers if seq in self.rows}
+        numbers = {row.workflow for row in asked}
+        loaded.workflows = {
+            one.number: copy(one)
+            for one in self.workflows.values()
+            if one.number in numbers or one.id in needs.workflows
+        }
         return loaded
 
     def commit(self, changes: Changes) -> None:
@@ -112,19 +124,35 @@ class DictStore:
             }
             self.rows[success.seq] = msgspec.structs.replace(self.rows[success.seq], **fields)
         assert len({lease.lease for lease in changes.leases}) == len(changes.leases)
+        self._put_leases(changes)
+        for seq in changes.deletes:
+            del self.rows[seq]
+            self.links.pop(seq, None)
+        self._put_workflows(changes)
+        self.logs = kept_of(self.logs, changes, self.rows)
+        for key, difference in changes.counts.items():
+            self.counts[key] = self.counts.get(key, 0) + difference
+        put(self.settings, changes.settings)
+        put(self.schedules, changes.schedules)
+
+    def _put_leases(self, changes: Changes) -> None:
         for lease in changes.leases:
             self.last_lease = max(self.last_lease, lease.lease)
             if lease.open:
                 self.leases[lease.lease] = lease
             else:
                 self.leases.pop(lease.lease, None)
-        for seq in changes.deletes:
-            del self.rows[seq]
-        self.logs = kept_of(self.logs, changes, self.rows)
-        for key, difference in changes.counts.items():
-            self.counts[key] = self.counts.get(key, 0) + difference
-        put(self.settings, changes.settings)
-        put(self.schedules, changes.schedules)
+
+    def _put_workflows(self, changes: Changes) -> None:
+        for link in changes.links:
+            assert link.seq in self.rows
+            self.links[link.seq] = link
+        for number, workflow in changes.workflows.items():
+            if workflow is None:
+                self.workflows.pop(number, None)
+            else:
+                assert workflow.id not in {one.id for one in self.workflows.values() if one.number != number}
+                self.workflows[number] = copy(workflow)
 
     def recover(self) -> Recovered:
         lanes: dict[tuple[str, str, str, int], LaneSummary] = {}
@@ -141,6 +169,7 @@ class DictStore:
             counts=dict(self.counts),
             settings=dict(self.settings),
             schedules=[copy(row) for row in self.schedules.values()],
+            sweeping=[one for one in self.workflows.values() if one.sweep is not None and one.mark < one.total],
         )
 
     def counted(self) -> dict[tuple[str, str], int]:
