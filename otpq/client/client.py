@@ -286,19 +286,38 @@ class Client:
                     return
                 sleep(POLL)
 
-    def events(self, after: str | None = None, follow: bool = False) -> Iterator[Event]:  # noqa: FBT001, FBT002 - as `logs`
+    def events(
+        self,
+        after: str | None = None,
+        follow: bool = False,  # noqa: FBT001, FBT002 - as `logs`
+        *,
+        kinds: str | Iterable[str] | None = None,
+        name: str | None = None,
+        queue: str | None = None,
+        ids: str | Iterable[str] | None = None,
+        node: str | None = None,
+    ) -> Iterator[Event]:
         """What happens in the cluster, in its order; with `follow`, also what is to come, without an end.
 
-        Nodes, pauses, orders to pools and the store's troubles are always kept; of tasks, what happens until 30 s after the last
-        question, so that nobody pays who does not look. The leader keeps the last 10,000, in memory. Where events are missing,
-        one of the kind `gap` says so.
+        Nodes, workers, pauses, orders to pools and the store's troubles are always kept; of tasks, what happens until 30 s after
+        the last question, so that nobody pays who does not look. The leader keeps the last 10,000, in memory. Where events are
+        missing, one of the kind `gap` says so, whatever is asked for.
 
         Args:
             after: The `cursor` of an event: where to go on; None: the oldest that is kept.
             follow: Whether to wait for more.
+            kinds: These kinds alone, one or several (see `Event.kind`); here and below, None: all. The leader leaves out the rest.
+            name: Events of tasks of this handler; a pattern, such as 'email.*', is as in `Selector`.
+            queue: Those of tasks of this queue, and of the queue.
+            ids: Those of this task, or of these.
+            node: Those of this node, of its workers, and of tasks that run or ran there.
+
+        Raises:
+            QueryFailed: There is no such kind; the message has the nearest.
         """
+        wanted = questions.Wanted(kinds=kinds, name=name, queue=queue, ids=ids, node=node).on_the_wire()
         while True:
-            page = self._ask(questions.events(after))
+            page = self._ask(questions.events(after, wanted))
             yield from page
             after = page.next
             if not page.more:

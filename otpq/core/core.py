@@ -36,7 +36,7 @@ from otpq.errors import InvariantBroken
 from otpq.task import TaskState
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from otpq.core.effects import Effect
     from otpq.core.records import LeaseRow, Recovered, TaskRow
@@ -214,6 +214,12 @@ class QueueCore:
         """The ids of the open tasks of a lease, in their order; none of one that is not open."""
         found = self._state.leases.open.get(lease)
         return [] if found is None else [row.id for row in found.rows.values()]
+
+    def rows_of(self, session: str, seqs: Iterable[int]) -> list[TaskRow]:
+        """The rows of those of these tasks that a session holds a lease of; not to be changed."""
+        by_seq = self._state.leases.by_seq
+        found = [(lease, seq) for seq in seqs if (lease := by_seq.get(seq)) is not None and lease.session == session]
+        return [lease.rows[seq] for lease, seq in found]
 
     def counts(self) -> dict[str, dict[TaskState, int]]:
         """How many tasks are in each of the eight states, by queue. `running` is as the pools last told."""

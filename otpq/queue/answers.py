@@ -111,12 +111,28 @@ class Answers:
         """The seqs of the tasks that have started."""
         return frozenset().union(*self.running.values())
 
+    def workers_told(self, session: str, rows: list[dict[str, Any]]) -> None:
+        """A pool tells of its workers, all of them."""
+        self.workers.told(session, self.pools.node_of(session), rows)
+        for row in self.workers.newly_offline():
+            self._note_offline(row, "no_child")
+
     def pool_gone(self, session: str) -> None:
         """What a pool told is true no longer, and what it was ordered is not answered by it."""
         self.running.pop(session, None)
-        self.workers.gone(session)
+        self.happenings.gone(session)
+        gone = self.workers.gone(session)
+        members = self.federation().members()
+        for row in gone:
+            if any(member.node == row["node"] and member.state == "down" for member in members):
+                self._note_offline(row, "node_down")
         for ordered in self.pools.gone(session):
             self._order_ended(ordered)
+
+    def _note_offline(self, row: dict[str, Any], why: str) -> None:
+        error = {} if row.get("error") is None else {"error": row["error"]}
+        facts = {"node": row["node"], "pool": row.get("pool"), "worker": row.get("worker"), "why": why, **error}
+        self.happenings.note("worker_offline", facts)
 
     # --- orders to pools -------------------------------------------------------------------------------------------------
 
@@ -457,7 +473,7 @@ def _queue_stats(on: Answers, *_: object) -> object:
 
 
 def _events(on: Answers, _session: bytes, _query: wire.Query, body: verbs.EventsOf) -> object:
-    return on.happenings.read(body.after)
+    return on.happenings.read(body)
 
 
 def _nodes(on: Answers, *_: object) -> object:

@@ -174,7 +174,7 @@ class QueueServer(GenServer):
             opened=self._pools.opened,
             closed=self._pools.closed,
             gone=self._answers.pool_gone,
-            facts=lambda session, workers: self._answers.workers.told(session, self._pools.node_of(session), workers),
+            facts=self._answers.workers_told,
             answered=self._answers.pool_answered,
             happened=self._happenings.note,
             distribution=self.registry.distribution,
@@ -229,13 +229,14 @@ class QueueServer(GenServer):
                 self._open_pool(opened)
             case ev.Running() as event:
                 self._answers.running[event.session] = event.seqs
+                self._happenings.shown(event, self._engine.core.rows_of)
                 self._queue.append(event)
             case Beat(pid, event, sent_ns):
                 # Now and not after the step: the core counts the term from then, or anew from a new queue server's start.
                 self._queue.append(event)
                 cast(pid, Beaten(sent_ns))
             case PoolFacts() as told:
-                self._answers.workers.told(told.session, self._pools.node_of(told.session), told.workers)
+                self._answers.workers_told(told.session, told.workers)
             case PoolAnswer() as answer:
                 self._answers.pool_answered(answer)
                 self._send_outbox()
@@ -334,6 +335,7 @@ class QueueServer(GenServer):
 
     def _step(self) -> None:
         events = self._some_events()
+        self._happenings.progressed([e for e in events if type(e) is ev.Progressed], self._engine.core.rows_of)
         try:
             effects = self._engine.step(events)
         except StaleEpoch:

@@ -120,6 +120,8 @@ class Workers:
     """Seconds, by a clock that never goes back."""
     _told: dict[str, _Told] = field(default_factory=dict)
     _childless: dict[tuple[str, Any], float] = field(default_factory=dict)
+    _offline: set[tuple[str, Any]] = field(default_factory=set)
+    """Those of which `newly_offline` has told."""
 
     def told(self, session: str, node: str | None, rows: list[Facts]) -> None:
         """A pool tells of its workers, all of them."""
@@ -129,10 +131,28 @@ class Workers:
         others = {key: at for key, at in self._childless.items() if key[0] != session}
         self._childless = {**others, **{key: self._childless.get(key, now) for key in bare}}
 
-    def gone(self, session: str) -> None:
-        """What a pool told is true no longer."""
-        self._told.pop(session, None)
+    def gone(self, session: str) -> list[Facts]:
+        """What a pool told is true no longer; its workers, those alone that were not offline before."""
+        told = self._told.pop(session, None)
+        rows = [] if told is None else [{**row, "node": told.node} for row in told.rows]
+        left = [row for row in rows if (session, row.get("worker")) not in self._offline]
         self._childless = {key: at for key, at in self._childless.items() if key[0] != session}
+        self._offline = {key for key in self._offline if key[0] != session}
+        return left
+
+    def newly_offline(self) -> list[Facts]:
+        """The workers that have gone offline since the last call, with `node`."""
+        late = self.clock() - OFFLINE_AFTER
+        offline = {key for key, since in self._childless.items() if since <= late}
+        new, self._offline = offline - self._offline, offline
+        if not new:
+            return []
+        return [
+            {**row, "node": told.node}
+            for session, told in self._told.items()
+            for row in told.rows
+            if (session, row.get("worker")) in new
+        ]
 
     def rows(self) -> list[Facts]:
         """One map a worker: what its pool told, `age` (seconds since then), `node` and `state`.

@@ -65,6 +65,7 @@ def test_the_life_of_tasks_is_told_while_somebody_asks(bench: Bench, client: Cli
         ("cancelled", "mail"),
     ]
     of = {(event.kind, event.facts["id"]): event.facts for event in told}
+    assert of["started", good.id]["attempt"] == 1
     assert of["succeeded", good.id] == {"id": good.id, "name": "echo", "queue": "default", "attempt": 1}
     assert of["expired", old.id]["queue"] == "elsewhere"
     failed = of["failed", bad.id]
@@ -76,6 +77,41 @@ def ended(row: Any) -> ev.Result:
     if row.name == "task":
         return ev.Failed(row.seq, "error", b"\x93\xa8KeyError\xa2no\xa0", 1.0, 2.0)
     return ev.Succeeded(row.seq, b"\xc0", 1.0, 2.0)
+
+
+def test_what_runs_and_how_far_it_is_is_told_while_somebody_asks(bench: Bench, client: Client) -> None:
+    bench.open_pool()
+    (gap,) = client.events()
+    handle = client.submit(Call("echo", (1,)))
+    bench.ask(1)
+    dispatch = bench.effect(ef.Dispatch)
+    seq, lease = dispatch.rows[0].seq, dispatch.lease
+    cast(bench.server, (ev.Running(session=SESSION, seqs=frozenset({seq, 77})),))
+    cast(bench.server, (ev.Progressed(session=SESSION, lease=lease, seq=seq, fraction=0.5, message="half"),))
+    cast(bench.server, (ev.Results(session=SESSION, lease=lease, results=[ended(dispatch.rows[0])]),))
+    handle.get(30)
+    submitted, started, progress, succeeded = since(client, gap)
+    assert kinds([submitted, started, progress, succeeded]) == ["submitted", "started", "progress", "succeeded"]
+    assert (started.facts["id"], started.facts["attempt"]) == (handle.id, 1)
+    assert (progress.facts["fraction"], progress.facts["message"]) == (0.5, "half")
+
+
+def test_only_what_is_asked_for_is_told(bench: Bench, client: Client) -> None:
+    bench.open_pool()
+    (gap,) = client.events()
+    mail, _ = client.submit_many([Call("echo", (1,)), Call("task", (2,), queue="other")])
+    client.pause("other")
+
+    def told(**wanted: Any) -> list[str]:
+        return [f"{event.kind} {event.facts.get('name')}" for event in client.events(gap.cursor, **wanted)]
+
+    assert told(kinds="paused") == ["paused None"]
+    assert told(name="ec*") == told(ids=mail.id) == ["submitted echo"]
+    assert told(queue="other") == ["submitted task", "paused None"]
+    assert told(node="nowhere") == []
+    assert [event.kind for event in client.events(kinds=["failed"])] == ["gap"]
+    with pytest.raises(QueryFailed, match="'retrying' is no kind of event; did you mean 'retried'"):
+        told(kinds=["retrying"])
 
 
 def test_what_operators_do_is_told_though_nobody_asked(bench: Bench, client: Client) -> None:

@@ -104,3 +104,23 @@ def test_a_worker_is_offline_when_it_has_had_no_child_for_long() -> None:
     assert states() == ["starting", "idle"], "it counts from anew"
     workers.gone("s")
     assert states() == ["idle"]
+
+
+def test_that_a_worker_has_gone_offline_is_told_once() -> None:
+    now = 0.0
+    workers = Workers(lambda: now)
+
+    def tell(child: int | None) -> list[str]:
+        workers.told("s", "a@h", [{"worker": "x", "child": child, "pool": "cpu"}, {"worker": "y", "child": 1}])
+        return [f"{row['node']} {row['worker']}" for row in workers.newly_offline()]
+
+    assert tell(None) == []
+    now = 5.0
+    assert tell(None) == ["a@h x"]
+    assert tell(None) == []
+    assert tell(7) == []
+    assert tell(None) == []
+    now = 10.0
+    assert tell(None) == ["a@h x"], "it had a child meanwhile"
+    assert [row["worker"] for row in workers.gone("s")] == ["y"], "of the other it was told before"
+    assert workers.gone("s") == []
