@@ -424,8 +424,22 @@ class AsyncClient:
 
         `pending`, which is `delayed` (due later) and `blocked` (waits for other tasks); `queued`, `running`, `retrying`;
         `slots_in_use` and `slots_available`, over the handlers of that queue that have a limit; None: none of them has.
+
+        Of the last minute, quarter of an hour and day (`1m`, `15m`, `24h`): `rates` of tasks `submitted`, `succeeded`, `failed`,
+        `retried`, `cancelled` and `expired`, a second; `wait`, from when a task was due until its run began, and `run`, how long that
+        took: `count`, `p50`, `p95` and `p99` in seconds, within 3.2 %, None where there were none. A new queue server begins anew;
+        of more than a hundred queues the rest is summed up as `(other)`.
         """
         return await self._ask(questions.facts("queue_stats"))
+
+    async def handler_stats(self) -> dict[str, dict[str, Any]]:
+        """How each handler does, of those that have had something to do.
+
+        `rates`, `wait` and `run` as in `queue_stats`, of up to three hundred handlers; since the queue server's start `runs`,
+        `succeeded`, `failed` (for good), `retried` (runs that were followed by another), `mean` and `max` seconds a run; slots
+        `used`, and their `limit`, None if there is none.
+        """
+        return await self._ask(questions.facts("handler_stats"))
 
     async def worker_stats(self) -> dict[str, list[dict[str, Any]]]:
         """How the workers stand: `workers`, `pools` and `nodes`, each a list.

@@ -16,7 +16,7 @@ from otpq.queue.bulks import Bulk, bulk_of, states_of
 from otpq.queue.clients import session_of
 from otpq.queue.looking import Selected, get_tasks, list_tasks, read_log
 from otpq.queue.messages import Reload, Scale
-from otpq.queue.stats import Workers, queue_stats, worker_stats
+from otpq.queue.stats import Workers, handler_stats, queue_stats, worker_stats
 from otpq.queue.turns import Unanswered
 from otpq.queue.whereabouts import whereabouts
 from otpq.task import TaskState
@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from otpq.queue.happenings import Happenings
     from otpq.queue.looking import Inquiry
     from otpq.queue.lookups import Lookups
+    from otpq.queue.measures import Measures
     from otpq.queue.messages import PoolAnswer
     from otpq.queue.pools import Ordered, Pools
     from otpq.queue.retention import Retention
@@ -84,6 +85,7 @@ class Answers:
     federation: Callable[[], Federation]
     """The other nodes."""
     happenings: Happenings
+    measures: Measures
     retention: Retention
     running: dict[str, frozenset[int]] = field(default_factory=dict)
     """The seqs that have started, by session."""
@@ -469,7 +471,11 @@ def _worker_stats(on: Answers, *_: object) -> object:
 
 
 def _queue_stats(on: Answers, *_: object) -> object:
-    return queue_stats(on.counts(), on.core().handlers())
+    return queue_stats(on.counts(), on.core().handlers(), on.measures.queues())
+
+
+def _handler_stats(on: Answers, *_: object) -> object:
+    return handler_stats(on.core().handlers(), on.measures.handlers())
 
 
 def _events(on: Answers, _session: bytes, _query: wire.Query, body: verbs.EventsOf) -> object:
@@ -531,6 +537,7 @@ ANSWERS: Final[dict[str, Callable[[Answers, bytes, wire.Query, Any], object]]] =
     "rpc": _rpc,
     "node_lost": _node_lost,
     "queue_stats": _queue_stats,
+    "handler_stats": _handler_stats,
     "worker_stats": _worker_stats,
     "health": _health,
     "stats": facts,

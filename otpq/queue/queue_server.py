@@ -34,6 +34,7 @@ from otpq.queue.happenings import Happenings
 from otpq.queue.inbox import Arrived, PolledInbox
 from otpq.queue.looking import PATIENCE, look
 from otpq.queue.lookups import LOOK, Lookups
+from otpq.queue.measures import Measures
 from otpq.queue.messages import (
     AreYouAlive,
     Beat,
@@ -133,6 +134,7 @@ class QueueServer(GenServer):
         self._clients = Clients(node, incarnation, epoch)
         self._onlooker = Onlooker(self.registry)
         self._happenings = Happenings(now)
+        self._measures = Measures(time.monotonic)
         self._pools = Pools()
         self._scripts = ScriptChecks(self._scripts_checked)
         self._sessions: dict[Any, str] = {}
@@ -157,6 +159,7 @@ class QueueServer(GenServer):
             tell_pool=self._tell,
             federation=lambda: self._federation,
             happenings=self._happenings,
+            measures=self._measures,
             retention=retention or Retention(),
         )
         self._federation = self._federate(address, epoch, lease)
@@ -347,6 +350,7 @@ class QueueServer(GenServer):
 
     def _note_commit(self, changes: Changes) -> None:
         self._happenings.submitted(changes.inserts)
+        self._measures.submitted(changes.inserts)
 
     def _some_events(self) -> list[ev.Event]:
         events: list[ev.Event] = []
@@ -373,7 +377,8 @@ class QueueServer(GenServer):
                 case ef.Outcome(tasks):
                     self._clients.ended(tasks)
                     self._happenings.ended(effect)
-                    outcome = effect
+                    self._measures.ended(effect)
+                    outcome = effect if tasks or effect.retried else None
                 case ef.Refused():
                     self._send_refused(effect)
                 case ef.Reply():

@@ -8,12 +8,13 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
+from otpq.queue.measures import NOTHING
 from otpq.task import DEFAULTS, TaskState
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
-__all__ = ["Workers", "queue_stats", "worker_stats"]
+__all__ = ["Workers", "handler_stats", "queue_stats", "worker_stats"]
 
 Facts = dict[str, Any]
 
@@ -21,24 +22,55 @@ OFFLINE_AFTER: Final = 5.0
 """Seconds without a child after which a worker counts as offline."""
 
 
-def queue_stats(counts: Mapping[str, Mapping[TaskState, int]], handlers: Iterable[Facts]) -> dict[str, Facts]:
+def queue_stats(
+    counts: Mapping[str, Mapping[TaskState, int]], handlers: Iterable[Facts], measured: Mapping[str, Facts]
+) -> dict[str, Facts]:
     """How each queue stands.
 
     Args:
         counts: Tasks by queue and state.
         handlers: As `QueueCore.handlers` tells of them.
+        measured: As `Measures.queues` tells.
 
     Returns:
         By queue: `pending`, which is `delayed` (due later) and `blocked` (waits for others); `queued`, `running`, `retrying`;
         `slots_in_use` and `slots_available`, those of the handlers with a limit that declare this queue as theirs, None if
-        there is no such handler.
+        there is no such handler; and what is measured.
     """
     slots: dict[str, list[tuple[int, int]]] = {}
     for handler in handlers:
         if handler["limit"] is not None:
             queue = handler["options"].get("queue", DEFAULTS.queue)
             slots.setdefault(queue, []).append((handler["used"], handler["limit"]))
-    return {queue: _queue(of, slots.get(queue)) for queue, of in sorted(counts.items())}
+    nothing = dict.fromkeys(TaskState, 0)
+    return {
+        queue: {**_queue(counts.get(queue, nothing), slots.get(queue)), **measured.get(queue, NOTHING)}
+        for queue in sorted({*counts, *measured})
+    }
+
+
+def handler_stats(handlers: Iterable[Facts], measured: Mapping[str, Facts]) -> dict[str, Facts]:
+    """How each handler does.
+
+    Args:
+        handlers: As `QueueCore.handlers` tells of them.
+        measured: As `Measures.handlers` tells.
+
+    Returns:
+        By handler, of those that have had runs or tasks: since the queue server's start `runs`, `succeeded`, `failed`, `retried`,
+        `mean` and `max`; `limit` (None: there is none) and `used` slots; and what is measured.
+    """
+    known = {of["handler"]: of for of in handlers}
+    return {
+        name: {
+            **{key: known[name][key] if name in known else None for key in _OF_HANDLER},
+            **measured.get(name, NOTHING),
+        }
+        for name in sorted({*measured, *(name for name, of in known.items() if of["runs"])})
+    }
+
+
+_OF_HANDLER: Final = ("runs", "succeeded", "failed", "retried", "mean", "max", "limit", "used")
 
 
 def _queue(of: Mapping[TaskState, int], slots: Sequence[tuple[int, int]] | None) -> Facts:

@@ -379,6 +379,7 @@ VERBS: Final[dict[str, Verb]] = {
     "rpc": Verb(CallNode, Any),
     "node_lost": Verb(NodeDeath, str),
     "queue_stats": Verb(None, dict[str, Facts]),
+    "handler_stats": Verb(None, dict[str, Facts]),
     "worker_stats": Verb(None, Facts),
     "health": Verb(NodeOf | None, Facts),
     "stats": Verb(None, Facts),

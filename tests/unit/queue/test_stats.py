@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from otpq.queue.stats import Workers, queue_stats, worker_stats
+from otpq.queue.measures import NOTHING as UNMEASURED
+from otpq.queue.stats import Workers, handler_stats, queue_stats, worker_stats
 from otpq.task import TaskState
 
 NOTHING = dict.fromkeys(TaskState, 0)
@@ -27,7 +28,7 @@ def test_a_queue_has_the_slots_of_the_handlers_that_declare_it() -> None:
         handler("over", used=4, limit=2),
         handler("unbounded", queue="bulk"),
     ]
-    stats = queue_stats(counts, handlers)
+    stats = queue_stats(counts, handlers, {"mail": {"rates": "measured"}, "gone": UNMEASURED})
     assert stats["mail"] == {
         "pending": 1,
         "delayed": 1,
@@ -37,9 +38,24 @@ def test_a_queue_has_the_slots_of_the_handlers_that_declare_it() -> None:
         "retrying": 2,
         "slots_in_use": 4,
         "slots_available": 4,
+        "rates": "measured",
     }
+    assert stats["default"]["run"] == UNMEASURED["run"]
+    assert (stats["gone"]["queued"], stats["gone"]["wait"]) == (0, UNMEASURED["wait"])
     assert (stats["default"]["slots_in_use"], stats["default"]["slots_available"]) == (4, 0)
     assert stats["bulk"]["slots_in_use"] is stats["bulk"]["slots_available"] is None
+
+
+def test_handlers_that_have_had_something_to_do_are_told_of() -> None:
+    ran = {"succeeded": 2, "failed": 1, "retried": 3, "mean": 0.5, "max": 2.0}
+    handlers = [
+        {**handler("send", used=1, limit=3), **ran, "runs": 6},
+        {**handler("idle"), **dict.fromkeys(ran, 0), "runs": 0},
+    ]
+    stats = handler_stats(handlers, {"forgotten": {"rates": "measured"}})
+    assert list(stats) == ["forgotten", "send"]
+    assert stats["send"] == {**ran, "runs": 6, "limit": 3, "used": 1, **UNMEASURED}
+    assert (stats["forgotten"]["runs"], stats["forgotten"]["rates"]) == (None, "measured")
 
 
 def test_workers_are_summed_up_by_pool_and_node() -> None:
