@@ -15,7 +15,17 @@ from otpq.context import Context, takes_context
 from otpq.errors import BadOption, UsageError
 from otpq.hooks import check_hook, hook_name, is_hook_name, runner_of
 from otpq.reference import public_name, reference_to
-from otpq.task import COLUMNS, DEFAULT_HANDLER, DEFAULTS, HOOKS, SCRIPT_HANDLER, Options, normalized, overlaid
+from otpq.task import (
+    COLUMNS,
+    DEFAULT_HANDLER,
+    DEFAULTS,
+    HOOKS,
+    SCRIPT_HANDLER,
+    WEBHOOK_HANDLER,
+    Options,
+    normalized,
+    overlaid,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Mapping
@@ -327,6 +337,8 @@ def _check(name: str, function: object) -> None:
         )
     if name == SCRIPT_HANDLER:
         raise UsageError(f"{name!r} is the name under which scripts run; give the handler another one")
+    if name == WEBHOOK_HANDLER:
+        raise UsageError(f"{name!r} is the name under which webhooks are told of events; give the handler another one")
     if isinstance(function, BaseHandler):
         raise UsageError(f"{function!r} is a handler already; register its function, `.handler`")
     if not callable(function):

@@ -31,6 +31,7 @@ from otpq.core.limits import limits
 from otpq.core.records import Loaded, Needs
 from otpq.core.state import QUEUED, Config, State, Stats
 from otpq.core.story import Note, Stimulus
+from otpq.core.webhooks import Marks, announce
 from otpq.core.why import Why, why
 from otpq.errors import InvariantBroken
 from otpq.task import TaskState
@@ -140,8 +141,11 @@ class QueueCore:
         self._clockwork.release_due()
         pools.end_overdue(state)
         pools.send_again(state)
+        told = announce(state, Marks()) if state.config.webhooks else None
         dispatch(state)
         balance(state)
+        if told is not None:  # some have expired as their turn came
+            announce(state, told)
         return self._close()
 
     def _close(self) -> list[Effect]:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from otpq.errors import BadOption, StoreError, UnknownOption
 from otpq.node.pools import PoolSettings
+from otpq.node.webhooks import check_secrets
 from otpq.queue.retention import Retention
 from otpq.store.url import parse_url
 from otpq.task import COLUMNS, Options
@@ -17,6 +18,8 @@ from otpq.wire.node_name import NodeName
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
+
+    from otpq.core.webhooks import Webhook
 
 __all__ = [
     "DEFAULT_NAME",
@@ -111,6 +114,8 @@ class NodeConfig:
     leads, and so in the whole cluster; only such as a decorator would have, but for where and when a task runs."""
     queue_sizes: Mapping[str, int] = field(default_factory=dict)
     """By queue, how many tasks it may hold unless that is set at run time. Heeded where it leads."""
+    webhooks: tuple[Webhook, ...] = ()
+    """Who outside is told of which events; the leader sees to what is told, and each node with workers may have to tell it."""
 
     def __post_init__(self) -> None:
         names = [pool.name for pool in self.pools]
@@ -125,6 +130,7 @@ class NodeConfig:
             check_seconds(name, getattr(self, name))
         if self.store is not None:
             parse_url(self.store)
+        check_secrets(self.webhooks)
         for options in self.handler_options.values():
             check_handler_options(options)
         for name, size in self.queue_sizes.items():

@@ -42,8 +42,12 @@ WATCHED: Final = 30.0
 class Happenings:
     """See the module."""
 
-    def __init__(self, clock: Callable[[], Now]) -> None:
+    def __init__(
+        self, clock: Callable[[], Now], noted: Callable[[str, Facts], object] = lambda _kind, _facts: None
+    ) -> None:
+        """`noted` is told of each thing that happens to the cluster."""
         self._clock = clock
+        self._noted = noted
         self._unkept_since = clock().wall
         """From when on nothing of tasks is noted, unless somebody asks before."""
         self._term = format(int(self._unkept_since * 1e6), "x")
@@ -59,6 +63,7 @@ class Happenings:
     def note(self, kind: str, facts: Facts) -> None:
         """Something happened in the cluster."""
         self._put(kind, facts, [])
+        self._noted(kind, facts)
 
     def submitted(self, rows: Sequence[TaskRow]) -> None:
         """These tasks are new, and durable."""
@@ -176,7 +181,7 @@ class Happenings:
     def _watch(self) -> None:
         """Somebody looks: from now on, and for a while, all is noted; that it was not before is noted too."""
         if not self._is_watched():
-            self.note(GAP, {"why": "unwatched", "since": self._unkept_since})
+            self._put(GAP, {"why": "unwatched", "since": self._unkept_since}, [])
         now = self._clock()
         self._watched_until, self._unkept_since = now.mono + WATCHED, now.wall + WATCHED
 

@@ -26,6 +26,7 @@ from otpq.errors import StoreError
 from otpq.faults import hit
 from otpq.otp import Call, Cast, Crash, Down, GenServer, NoReply, Ok, Pid, Response, Stop, cast, monitor, reply, send
 from otpq.queue import queries
+from otpq.queue.announcing import NOBODY, announcement
 from otpq.queue.answers import ANSWERS, Answers, facts, name_of
 from otpq.queue.clients import Clients, session_of
 from otpq.queue.engine import Engine, now
@@ -63,6 +64,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from otpq.core.records import Changes
+    from otpq.core.webhooks import Webhook
     from otpq.otp import Caller, MonitorRef
     from otpq.queue.clients import Submission
     from otpq.queue.trouble import Trouble
@@ -106,6 +108,7 @@ class QueueServer(GenServer):
         handlers: Mapping[str, bytes] | None = None,
         queues: Mapping[str, int] | None = None,
         retention: Retention | None = None,
+        webhooks: Sequence[Webhook] = (),
     ) -> Ok | None:
         """Take over the store, listen, and go on where the last queue server was.
 
@@ -121,6 +124,7 @@ class QueueServer(GenServer):
             handlers: Options of handlers by the cluster's file, packed; see `Config`.
             queues: How many tasks a queue may hold, by the same.
             retention: How long ended tasks are kept, for whoever asks: the pruner sees to it.
+            webhooks: Who is told of what.
         """
         self._node, self._incarnation = node, incarnation
         self._store = open_store()
@@ -133,7 +137,8 @@ class QueueServer(GenServer):
         self.own(self._inbox.close)
         self._clients = Clients(node, incarnation, epoch)
         self._onlooker = Onlooker(self.registry)
-        self._happenings = Happenings(now)
+        self._webhooks = tuple(webhooks)
+        self._happenings = Happenings(now, self._announce)
         self._measures = Measures(time.monotonic)
         self._pools = Pools()
         self._scripts = ScriptChecks(self._scripts_checked)
@@ -163,7 +168,13 @@ class QueueServer(GenServer):
             retention=retention or Retention(),
         )
         self._federation = self._federate(address, epoch, lease)
-        config = Config(epoch=epoch, lease=lease, handlers=dict(handlers or {}), queues=dict(queues or {}))
+        config = Config(
+            epoch=epoch,
+            lease=lease,
+            handlers=dict(handlers or {}),
+            queues=dict(queues or {}),
+            webhooks=self._webhooks,
+        )
         self._engine = Engine(self._store, config, self._note_commit)
         return None
 
@@ -351,6 +362,12 @@ class QueueServer(GenServer):
     def _note_commit(self, changes: Changes) -> None:
         self._happenings.submitted(changes.inserts)
         self._measures.submitted(changes.inserts)
+
+    def _announce(self, kind: str, facts: dict[str, Any]) -> None:
+        """Have webhooks told of what happened to the cluster, with the next step."""
+        submit = announcement(self._webhooks, kind, facts, now().wall)
+        if submit is not None:
+            self._queue.append(submit)
 
     def _some_events(self) -> list[ev.Event]:
         events: list[ev.Event] = []
@@ -576,6 +593,9 @@ class QueueServer(GenServer):
             self._look_up(session_of(effect.client), known)
 
     def _send_refused(self, effect: ef.Refused) -> None:
+        if effect.client == NOBODY:
+            logger.warning("webhooks are not told of an event: %s", effect.refusals[0].message)
+            return
         left = self._clients.refused(effect)
         if left is not None:
             self._queue.appendleft(left.event())
