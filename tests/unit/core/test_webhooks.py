@@ -78,6 +78,18 @@ def test_every_kind_is_told_once(queue_with: Callable[..., Driver]) -> None:
     assert len({row.id for row in queue.store.rows.values()}) == len(queue.store.rows)
 
 
+def test_what_expires_as_its_turn_comes_is_told_of_too(queue_with: Callable[..., Driver]) -> None:
+    queue = queue_with(webhooks=(webhook("expired"),))
+    queue.open()
+    queue.step(seconds=0.5)
+    queue.submit(1, expires_in=1.0)
+    queue.step(seconds=0.5)  # it is looked for what has expired, and a second later again
+    queue.wall += 0.6
+    assert queue.ask(1) == []
+    titles = [row.title for row in queue.store.rows.values() if row.name == WEBHOOK_HANDLER]
+    assert titles == ["expired f to hooks.example.com"]
+
+
 def test_only_what_is_wanted_is_told_and_each_that_wants_it_is(queue_with: Callable[..., Driver]) -> None:
     hooks = (webhook("submitted", name="mail.*"), webhook("submitted", queue="q"), webhook("failed"))
     queue = queue_with(webhooks=hooks)
