@@ -71,14 +71,17 @@ class Happenings:
             self._add("submitted", {}, [TaskHappening(row.id, row.name, row.queue) for row in rows])
 
     def shown(self, running: Running, rows_of: Callable[[str, Iterable[int]], list[TaskRow]]) -> None:
-        """A pool shows what runs in it; `rows_of` gives those of these seqs that a session holds."""
+        """A pool shows what runs in it; `rows_of` gives those of these seqs that a session holds.
+
+        To be called after the step that takes it in: what the pool has told before it has ended by then.
+        """
         session, seqs = running.session, running.seqs
-        new = seqs.difference(self._shown)
+        rows = rows_of(session, sorted(seqs.difference(self._shown)))
         for seq in [seq for seq, of in self._shown.items() if of == session and seq not in seqs]:
             del self._shown[seq]
-        self._shown.update(dict.fromkeys(seqs, session))
-        if new and self._is_watched():
-            self._started(rows_of(session, sorted(new)), _node_of(session))
+        self._shown.update({row.seq: session for row in rows})
+        if self._is_watched():
+            self._started(rows, _node_of(session))
 
     def gone(self, session: str) -> None:
         """A pool shows nothing any more."""

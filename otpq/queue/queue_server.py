@@ -243,7 +243,6 @@ class QueueServer(GenServer):
                 self._open_pool(opened)
             case ev.Running() as event:
                 self._answers.running[event.session] = event.seqs
-                self._happenings.shown(event, self._engine.core.rows_of)
                 self._queue.append(event)
             case Beat(pid, event, sent_ns):
                 # Now and not after the step: the core counts the term from then, or anew from a new queue server's start.
@@ -358,6 +357,9 @@ class QueueServer(GenServer):
             self._degrade(events)
         else:
             self._send(effects)
+            for event in events:  # not before: what has ended was running until then
+                if type(event) is ev.Running:
+                    self._happenings.shown(event, self._engine.core.rows_of)
 
     def _note_commit(self, changes: Changes) -> None:
         self._happenings.submitted(changes.inserts)

@@ -96,6 +96,22 @@ def test_what_runs_and_how_far_it_is_is_told_while_somebody_asks(bench: Bench, c
     assert (progress.facts["fraction"], progress.facts["message"]) == (0.5, "half")
 
 
+def test_a_run_that_is_shown_no_more_with_its_result_has_begun_once(bench: Bench, client: Client) -> None:
+    bench.open_pool()
+    (gap,) = client.events()
+    handle = client.submit(Call("echo", (1,)))
+    bench.ask(1)
+    dispatch = bench.effect(ef.Dispatch)
+    seq, lease = dispatch.rows[0].seq, dispatch.lease
+    cast(bench.server, (ev.Running(session=SESSION, seqs=frozenset({seq})),))
+    while handle.state != "running":
+        pass
+    results = ev.Results(session=SESSION, lease=lease, results=[ended(dispatch.rows[0])])
+    cast(bench.server, (results, ev.Running(session=SESSION, seqs=frozenset())))
+    handle.get(30)
+    assert kinds(since(client, gap)) == ["submitted", "started", "succeeded"]
+
+
 def test_only_what_is_asked_for_is_told(bench: Bench, client: Client) -> None:
     bench.open_pool()
     (gap,) = client.events()
