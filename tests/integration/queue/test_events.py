@@ -12,6 +12,8 @@ from otpq.client.errors import QueryFailed, StoreFull
 from otpq.core import effects as ef
 from otpq.core import events as ev
 from otpq.otp import Kill, cast, exit, stop
+from otpq.queue import stats
+from otpq.queue.messages import PoolFacts
 from otpq.store.errors import CommitRefused
 from tests.integration.queue.bench import SESSION, Bench
 from tests.integration.queue.test_operators import open_pool
@@ -110,6 +112,28 @@ def test_a_run_that_is_shown_no_more_with_its_result_has_begun_once(bench: Bench
     cast(bench.server, (results, ev.Running(session=SESSION, seqs=frozenset())))
     handle.get(30)
     assert kinds(since(client, gap)) == ["submitted", "started", "succeeded"]
+
+
+def test_a_worker_whose_child_does_not_start_again_is_told_once(
+    bench: Bench, client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(stats, "OFFLINE_AFTER", 0.0)  # else five seconds
+    bench.open_pool()
+    facts = PoolFacts(SESSION, [{"pool": "default", "worker": "default/0", "child": None, "error": "no app"}])
+    cast(bench.server, (facts, facts))
+    while not (told := [event for event in client.events() if event.kind == "worker_offline"]):
+        pass
+    cast(bench.server, (facts,))
+    assert client.health()["node"]  # it has heard of it
+    (event,) = told
+    assert event.facts == {
+        **event.facts,
+        "pool": "default",
+        "worker": "default/0",
+        "why": "no_child",
+        "error": "no app",
+    }
+    assert [each.kind for each in client.events(event.cursor) if each.kind != "gap"] == []
 
 
 def test_only_what_is_asked_for_is_told(bench: Bench, client: Client) -> None:
