@@ -22,6 +22,7 @@ from otpq.task import (
     HOOKS,
     SCHEDULE_OPTIONS,
     SCRIPT_HANDLER,
+    WEBHOOK_HANDLER,
     Options,
     normalized,
     overlaid,
@@ -372,6 +373,8 @@ def _check(name: str, function: object) -> None:
         )
     if name == SCRIPT_HANDLER:
         raise UsageError(f"{name!r} is the name under which scripts run; give the handler another one")
+    if name == WEBHOOK_HANDLER:
+        raise UsageError(f"{name!r} is the name under which webhooks are told of events; give the handler another one")
     if isinstance(function, BaseHandler):
         raise UsageError(f"{function!r} is a handler already; register its function, `.handler`")
     if not callable(function):

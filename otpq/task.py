@@ -28,6 +28,7 @@ __all__ = [
     "SCHEDULE_OPTIONS",
     "SCRIPT_HANDLER",
     "TRANSITIONS",
+    "WEBHOOK_HANDLER",
     "HistoryEntry",
     "LogLine",
     "Options",
@@ -112,6 +113,9 @@ DEFAULT_HANDLER: Final = "@default"
 
 SCRIPT_HANDLER: Final = "@script"
 """The name under which children run scripts; its payload is [[path], {"args", "cwd", "env"}]."""
+
+WEBHOOK_HANDLER: Final = "@webhook"
+"""The name under which children tell webhooks of events; its payload is [[webhook, event, time, facts], {}]."""
 
 HOOKS: Final = ("on_success", "on_retry", "on_failure")
 """What a handler NAME may hook on; the hook is a handler of the same app named 'NAME:on_success', and no other ends so."""

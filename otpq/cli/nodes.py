@@ -92,11 +92,24 @@ def events(
     *,
     follow: Annotated[bool, typer.Option("--follow", "-f", help="Wait for more, until Ctrl-C.")] = False,
     after: Annotated[str | None, typer.Option(metavar="CURSOR", help="Go on behind this one; --json tells it.")] = None,
+    kinds: Annotated[
+        list[str] | None,
+        typer.Option("--kind", "-k", metavar="KIND", help="These alone, such as failed; may be given several times."),
+    ] = None,
+    name: Annotated[str | None, typer.Option(metavar="PATTERN", help="Of this handler, or such as 'email.*'.")] = None,
+    queue: Annotated[str | None, typer.Option(metavar="QUEUE", help="Of this queue and its tasks.")] = None,
+    ids: Annotated[
+        list[str] | None, typer.Option("--id", metavar="ID", help="Of this task; may be given several times.")
+    ] = None,
+    of_node: Annotated[
+        str | None, typer.Option("--of", metavar="NODE", help="Of this node, its workers and what runs there.")
+    ] = None,
     to: Asking,
 ) -> None:
-    """Print what happens in the cluster: to nodes, queues, pools, the store, and while you look to tasks."""
+    """Print what happens in the cluster: to nodes, workers, queues, pools, the store, and while you look to tasks."""
+    wanted: dict[str, Any] = {"kinds": kinds or None, "name": name, "queue": queue, "ids": ids or None, "node": of_node}
     with to.reader() as client:
-        for event in client.events(after, follow):
+        for event in client.events(after, follow, **wanted):
             to.put(event, event_line)
 
 

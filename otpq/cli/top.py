@@ -24,7 +24,9 @@ __all__ = ["Look", "facts", "frame", "look", "top"]
 _COUNTED: Final = ("submitted", "succeeded", "failed", "retried")
 """What `stats` counts since the start, and a rate is told of."""
 _SLOWEST: Final = 10
-"""Running tasks that are told of: those that have run for longest."""
+"""Running tasks that are told of: those that have run for longest. And handlers: those with the largest p95."""
+_WINDOW: Final = "15m"
+"""Of what is measured over time, what is shown."""
 _HOME: Final = "\033[H"
 _TO_THE_END_OF_LINE: Final = "\033[K"
 _TO_THE_END: Final = "\033[J"
@@ -40,17 +42,19 @@ class Look:
     """Seconds, by a clock that never goes back."""
     counters: Mapping[str, Any]
     queues: Mapping[str, Mapping[str, Any]]
+    handlers: Mapping[str, Mapping[str, Any]]
     workers: Sequence[Mapping[str, Any]]
     nodes: Sequence[Mapping[str, Any]]
     health: Mapping[str, Any]
 
 
 def look(client: Client, clock: float) -> Look:
-    """Look once: five questions, which the queue server answers from its memory, whatever the store holds."""
+    """Look once: six questions, which the queue server answers from its memory, whatever the store holds."""
     return Look(
         at=clock,
         counters=client.stats(),
         queues=client.queue_stats(),
+        handlers=client.handler_stats(),
         workers=client.workers(),
         nodes=client.nodes(),
         health=client.health(),
@@ -68,6 +72,7 @@ def facts(before: Look, now: Look) -> dict[str, Any]:
             for of in now.workers
         ],
         "slowest": _slowest(now.workers),
+        "handlers": _slowest_handlers(now.handlers),
         "health": dict(now.health),
     }
 
@@ -79,10 +84,13 @@ def frame(before: Look, now: Look, width: int, height: int) -> list[str]:
     parts = [
         [f"otpq top   {rates}", _trouble(now.health)],
         _part(
-            ("QUEUE", "QUEUED", "RUNNING", "PENDING", "RETRYING", "SLOTS"), map(_queue, seen["queues"].items()), width
+            ("QUEUE", "QUEUED", "RUNNING", "PENDING", "RETRYING", "SLOTS", "WAIT P95"),
+            map(_queue, seen["queues"].items()),
+            width,
         ),
         _part(("NODE", "STATE", "LEADS", "ACTIVE", "IDLE", "STARTING", "OFFLINE"), map(_node, seen["nodes"]), width),
         _part(("SLOWEST", "FOR", "NODE", "POOL", "WORKER"), map(_running, seen["slowest"]), width),
+        _part(("HANDLER", "P50", "P95", "P99", "RUNS", "FAILED/S"), map(_handler, seen["handlers"]), width),
         _part(("WORKER", "POOL", "NODE", "STATE", "DONE", "TASK"), map(_worker, now.workers), width),
     ]
     lines = [line for part in parts for line in [*part, ""] if line or part]
@@ -116,6 +124,15 @@ def _slowest(workers: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     return sorted(at_work, key=lambda of: of["seconds"], reverse=True)[:_SLOWEST]
 
 
+def _slowest_handlers(handlers: Mapping[str, Mapping[str, Any]]) -> list[dict[str, Any]]:
+    ran = [
+        {"handler": name, "rates": of["rates"][_WINDOW], "wait": of["wait"][_WINDOW], "run": of["run"][_WINDOW]}
+        for name, of in handlers.items()
+        if of["run"][_WINDOW]["count"]
+    ]
+    return sorted(ran, key=lambda of: of["run"]["p95"], reverse=True)[:_SLOWEST]
+
+
 def _runs_for(of: Mapping[str, Any]) -> float | None:
     """Seconds that a worker's task runs: what its pool told, and what has passed since."""
     if of.get("task") is None or of.get("seconds") is None:
@@ -133,7 +150,28 @@ def _queue(item: tuple[str, Mapping[str, Any]]) -> tuple[object, ...]:
     name, of = item
     used, free = of.get("slots_in_use"), of.get("slots_available")
     slots = "" if used is None or free is None else f"{used} of {used + free}"
-    return name, *(of.get(state, 0) for state in ("queued", "running", "pending", "retrying")), slots
+    return (
+        name,
+        *(of.get(state, 0) for state in ("queued", "running", "pending", "retrying")),
+        slots,
+        seconds(_p95_of(of)),
+    )
+
+
+def _p95_of(queue: Mapping[str, Any]) -> float | None:
+    """Of how long its tasks waited."""
+    wait = queue.get("wait")
+    return None if wait is None else wait[_WINDOW]["p95"]
+
+
+def _handler(of: Mapping[str, Any]) -> tuple[object, ...]:
+    run = of["run"]
+    return (
+        of["handler"],
+        *(seconds(run[p]) for p in ("p50", "p95", "p99")),
+        run["count"],
+        f"{of['rates']['failed']:.3g}",
+    )
 
 
 def _node(of: Mapping[str, Any]) -> tuple[object, ...]:

@@ -239,19 +239,38 @@ class AsyncClient:
                     return
                 await asyncio.sleep(POLL)
 
-    async def events(self, after: str | None = None, follow: bool = False) -> AsyncIterator[Event]:  # noqa: FBT001, FBT002 - as `logs`
+    async def events(
+        self,
+        after: str | None = None,
+        follow: bool = False,  # noqa: FBT001, FBT002 - as `logs`
+        *,
+        kinds: str | Iterable[str] | None = None,
+        name: str | None = None,
+        queue: str | None = None,
+        ids: str | Iterable[str] | None = None,
+        node: str | None = None,
+    ) -> AsyncIterator[Event]:
         """What happens in the cluster, in its order; with `follow`, also what is to come, without an end.
 
-        Nodes, pauses, orders to pools and the store's troubles are always kept; of tasks, what happens until 30 s after the last
-        question, so that nobody pays who does not look. The leader keeps the last 10,000, in memory. Where events are missing,
-        one of the kind `gap` says so.
+        Nodes, workers, pauses, orders to pools and the store's troubles are always kept; of tasks, what happens until 30 s after
+        the last question, so that nobody pays who does not look. The leader keeps the last 10,000, in memory. Where events are
+        missing, one of the kind `gap` says so, whatever is asked for.
 
         Args:
             after: The `cursor` of an event: where to go on; None: the oldest that is kept.
             follow: Whether to wait for more.
+            kinds: These kinds alone, one or several (see `Event.kind`); here and below, None: all. The leader leaves out the rest.
+            name: Events of tasks of this handler; a pattern, such as 'email.*', is as in `Selector`.
+            queue: Those of tasks of this queue, and of the queue.
+            ids: Those of this task, or of these.
+            node: Those of this node, of its workers, and of tasks that run or ran there.
+
+        Raises:
+            QueryFailed: There is no such kind; the message has the nearest.
         """
+        wanted = questions.Wanted(kinds=kinds, name=name, queue=queue, ids=ids, node=node).on_the_wire()
         while True:
-            page = await self._ask(questions.events(after))
+            page = await self._ask(questions.events(after, wanted))
             for event in page:
                 yield event
             after = page.next
@@ -406,8 +425,22 @@ class AsyncClient:
 
         `pending`, which is `delayed` (due later) and `blocked` (waits for other tasks); `queued`, `running`, `retrying`;
         `slots_in_use` and `slots_available`, over the handlers of that queue that have a limit; None: none of them has.
+
+        Of the last minute, quarter of an hour and day (`1m`, `15m`, `24h`): `rates` of tasks `submitted`, `succeeded`, `failed`,
+        `retried`, `cancelled` and `expired`, a second; `wait`, from when a task was due until its run began, and `run`, how long that
+        took: `count`, `p50`, `p95` and `p99` in seconds, within 3.2 %, None where there were none. A new queue server begins anew;
+        of more than a hundred queues the rest is summed up as `(other)`.
         """
         return await self._ask(questions.facts("queue_stats"))
+
+    async def handler_stats(self) -> dict[str, dict[str, Any]]:
+        """How each handler does, of those that have had something to do.
+
+        `rates`, `wait` and `run` as in `queue_stats`, of up to three hundred handlers; since the queue server's start `runs`,
+        `succeeded`, `failed` (for good), `retried` (runs that were followed by another), `mean` and `max` seconds a run; slots
+        `used`, and their `limit`, None if there is none.
+        """
+        return await self._ask(questions.facts("handler_stats"))
 
     async def worker_stats(self) -> dict[str, list[dict[str, Any]]]:
         """How the workers stand: `workers`, `pools` and `nodes`, each a list.

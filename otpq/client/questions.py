@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
     _Asking: TypeAlias = Callable[[str | None], "Question[Part]"]
 
-__all__ = ["LogPage", "Page", "Part", "Question", "Selector", "who"]
+__all__ = ["LogPage", "Page", "Part", "Question", "Selector", "Wanted", "who"]
 
 T = TypeVar("T")
 
@@ -200,11 +200,39 @@ def logs(id: bytes, after: str | None) -> Question[LogPage]:
     )
 
 
-def events(after: str | None) -> Question[EventPage]:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wanted:
+    """Which events: those for which all that is given holds. One word, or several."""
+
+    kinds: str | Iterable[str] | None = None
+    name: str | None = None
+    queue: str | None = None
+    ids: str | Iterable[str] | None = None
+    node: str | None = None
+
+    def on_the_wire(self) -> verbs.EventsOf:
+        """As it travels.
+
+        Raises:
+            UsageError: There are too many ids.
+            TaskNotFound: One of the ids cannot be one.
+        """
+        kinds, ids = _several(self.kinds), _several(self.ids)
+        if ids is not None and len(ids) > MAX_TASKS:
+            raise UsageError(f"ids= has {len(ids):,} ids; it may have {MAX_TASKS:,}")
+        packed = None if ids is None else [id_bytes(one) for one in ids]
+        return verbs.EventsOf(kinds=kinds, name=self.name, queue=self.queue, ids=packed, node=self.node)
+
+
+def _several(words: str | Iterable[str] | None) -> list[str] | None:
+    return None if words is None else [words] if isinstance(words, str) else list(words)
+
+
+def events(after: str | None, wanted: verbs.EventsOf) -> Question[EventPage]:
     """A page of what happened in the cluster."""
     from otpq.client.events import events_of
 
-    return Question("events", verbs.EventsOf(after), events_of)
+    return Question("events", msgspec.structs.replace(wanted, after=after), events_of)
 
 
 def why(id: bytes) -> Question[dict[str, Any] | None]:

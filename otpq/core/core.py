@@ -33,12 +33,13 @@ from otpq.core.records import Loaded, Needs
 from otpq.core.slots import Schedules
 from otpq.core.state import QUEUED, Config, State, Stats
 from otpq.core.story import Note, Stimulus
+from otpq.core.webhooks import Marks, announce
 from otpq.core.why import Why, why
 from otpq.errors import InvariantBroken
 from otpq.task import TaskState
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Mapping, Sequence
+    from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 
     from otpq.core.effects import Effect
     from otpq.core.records import LeaseRow, Recovered, TaskRow
@@ -158,8 +159,11 @@ class QueueCore:
             self._settle()
         pools.send_again(state)
         schedules.fire(state)
+        told = announce(state, Marks()) if state.config.webhooks else None
         dispatch(state)
         balance(state)
+        if told is not None:  # some have expired as their turn came
+            announce(state, told)
         return self._close()
 
     def _settle(self) -> None:
@@ -240,6 +244,12 @@ class QueueCore:
         """The ids of the open tasks of a lease, in their order; none of one that is not open."""
         found = self._state.leases.open.get(lease)
         return [] if found is None else [row.id for row in found.rows.values()]
+
+    def rows_of(self, session: str, seqs: Iterable[int]) -> list[TaskRow]:
+        """The rows of those of these tasks that a session holds a lease of; not to be changed."""
+        by_seq = self._state.leases.by_seq
+        found = [(lease, seq) for seq in seqs if (lease := by_seq.get(seq)) is not None and lease.session == session]
+        return [lease.rows[seq] for lease, seq in found]
 
     def counts(self) -> dict[str, dict[TaskState, int]]:
         """How many tasks are in each of the eight states, by queue. `running` is as the pools last told."""

@@ -23,6 +23,7 @@ __all__ = [
     "Refusal",
     "Refused",
     "Reply",
+    "Runs",
     "Scheduled",
     "Stale",
     "TakeBack",
@@ -175,12 +176,26 @@ class UnknownSession(msgspec.Struct, kw_only=True):
     session: str
 
 
+class Runs(msgspec.Struct):
+    """Runs of one handler's tasks in one queue that a pool has told of together; for statistics."""
+
+    queue: str
+    name: str
+    seconds: list[float]
+    """How long each took."""
+    waits: list[float]
+    """Seconds from when each was due until it began; by two nodes' clocks."""
+    succeeded: int = 0
+    """How many of them did."""
+
+
 class Outcome(msgspec.Struct):
     """These tasks have ended; for clients that wait for them."""
 
     tasks: list[TaskRow]
     retried: list[TaskRow] = []
     """These had a run that failed, and will have another; for whoever looks on."""
+    runs: list[Runs] = []
 
 
 Told: TypeAlias = (

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from otpq.core.effects import Effect, Outcome, Persist
+from otpq.core.effects import Effect, Outcome, Persist, Runs
 from otpq.core.records import Changes, Success, TaskUpdate
 
 if TYPE_CHECKING:
@@ -32,6 +32,7 @@ class Ledger:
         "lost",
         "members",
         "retried",
+        "runs",
         "schedules",
         "sends",
         "settings",
@@ -66,6 +67,7 @@ class Ledger:
         self.logs: list[LogChunk] = []
         self.ended: list[TaskRow] = []
         self.retried: list[TaskRow] = []
+        self.runs: list[Runs] = []
         self.hooked: list[tuple[TaskRow, str, bytes | None, str | None]] = []
         """What is to be followed by a hook: the task, the hook's name, the result or error, the reason."""
         self.acks: list[Effect] = []
@@ -105,8 +107,8 @@ class Ledger:
         )
         effects: list[Effect] = [Persist(changes)] if changes else []
         effects += self.acks
-        if self.ended or self.retried:
-            effects.append(Outcome(self.ended, self.retried))
+        if self.ended or self.retried or self.runs:
+            effects.append(Outcome(self.ended, self.retried, self.runs))
         effects += self.sends
         return effects
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, assert_never
 
 import msgspec
 
-from otpq.core.effects import Committed, Effect, Stale
+from otpq.core.effects import Committed, Effect, Runs, Stale
 from otpq.core.events import Cancelled, Discarded, Failed, HandedOver, RetryLater, Snoozed, Succeeded
 from otpq.core.history import CANCELLING, note, note_run
 from otpq.core.hooks import follow, put_hooks
@@ -39,6 +39,8 @@ def results(state: State, event: Results) -> None:
     stale: list[int] = []
     succeeded: list[TaskRow] = []
     seconds: defaultdict[str, list[float]] = defaultdict(list)
+    waits: defaultdict[str, list[float]] = defaultdict(list)
+    queue = next(iter(lease.rows.values())).queue  # a batch is of one
     for result in event.results:
         row = state.let_go(lease, result.seq)
         if row is None:
@@ -46,6 +48,7 @@ def results(state: State, event: Results) -> None:
             continue
         taken.append(result.seq)
         seconds[row.name].append(result.finished - result.started)
+        waits[row.name].append(result.started - row.due)
         if isinstance(result, Succeeded):
             _succeed(state, row, result)
             succeeded.append(row)
@@ -53,7 +56,7 @@ def results(state: State, event: Results) -> None:
             _end_run(state, row, result)
     if succeeded:
         state.succeed(succeeded)
-    _count(state, seconds, succeeded)
+    _count(state, queue, seconds, waits, succeeded)
     if state.ledger.hooked:
         put_hooks(state, event.lease)
     state.story.tell(state.now.wall, "results", taken, f"lease {event.lease} {event.session}")
@@ -64,13 +67,16 @@ def results(state: State, event: Results) -> None:
         _refuse(state, event, stale)
 
 
-def _count(state: State, seconds: dict[str, list[float]], succeeded: list[TaskRow]) -> None:
+def _count(
+    state: State, queue: str, seconds: dict[str, list[float]], waits: dict[str, list[float]], succeeded: list[TaskRow]
+) -> None:
     """Note in what time each handler's tasks ran, and have the hooks of those follow that succeeded."""
     for name, times in seconds.items():
         handler = state.handlers[name]
         handler.ran(times)
         mine = succeeded if len(seconds) == 1 else [row for row in succeeded if row.name == name]
         handler.succeeded += len(mine)
+        state.ledger.runs.append(Runs(queue, name, times, waits[name], len(mine)))
         if "on_success" in handler.hooks:
             for row in mine:
                 follow(state, row, "on_success", row.result)

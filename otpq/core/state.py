@@ -19,6 +19,7 @@ from otpq.core.leases import LeaseBook
 from otpq.core.ledger import Ledger
 from otpq.core.memory import Reservations, needed
 from otpq.core.story import Story
+from otpq.core.webhooks import Webhook  # noqa: TC001 - msgspec reads the annotations
 from otpq.core.window import Room, Window
 from otpq.errors import InvalidTransition, InvariantBroken
 from otpq.task import DEFAULTS, ENDED, TRANSITIONS, Options, TaskState
@@ -75,6 +76,8 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     """What the cluster's file says of schedules, by name: each a packed `Definition`."""
     scheduler: bool = True
     """Whether schedules make tasks."""
+    webhooks: tuple[Webhook, ...] = ()
+    """Who is told of what, by the cluster's file."""
 
 
 class Stats(msgspec.Struct):

@@ -24,6 +24,7 @@ from otpq.node.config import (
     default_directory,
 )
 from otpq.node.pools import PoolSettings
+from otpq.node.webhooks import webhooks_of
 from otpq.node.yaml_spots import BadFile, read_yaml
 from otpq.queue.retention import Retention, seconds_of
 from otpq.store.url import parse_url
@@ -68,6 +69,7 @@ _TOP: Final = (
     "schedules",
     "scheduler",
     "retention",
+    "webhooks",
     *SECONDS,
     "log",
 )
@@ -106,6 +108,8 @@ class ClusterFile:
         nodes = {name.plain: _node(spot, path.parent) for name, spot in names.items()}
         join = _join(said.get("join"))
         leader = _leader(names, nodes, join)
+        served = None if leader is None else _served(nodes)
+        webhooks = {"webhooks": webhooks_of(said["webhooks"], path.parent, served)} if "webhooks" in said else {}
         log = said["log"].entries(("level", "format")) if "log" in said else {}
         return cls(
             path=path,
@@ -113,7 +117,7 @@ class ClusterFile:
             leader=leader,
             log_level=_one_of(log.get("level"), LOG_LEVELS),
             log_format=_one_of(log.get("format"), LOG_FORMATS),
-            _common={**_common(said, path.parent), "join": join or tuple(names)},
+            _common={**_common(said, path.parent), "join": join or tuple(names), **webhooks},
             _nodes=nodes,
         )
 
@@ -243,6 +247,12 @@ def _leader(
         return with_store[0]
     plain = {name.plain for name in names}
     return None if any(seed.plain not in plain for seed in join) else next(iter(names))
+
+
+def _served(nodes: Mapping[str, Mapping[str, Any]]) -> set[str]:
+    """The queues that the nodes' pools serve."""
+    pools = [pool for node in nodes.values() for pool in node.get("pools", (PoolSettings(),))]
+    return {queue for pool in pools for queue in pool.queues}
 
 
 def _join(spot: Spot | None) -> tuple[NodeName, ...]:

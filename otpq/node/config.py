@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 from otpq.core.schedule import check as check_schedule
 from otpq.errors import BadOption, StoreError, UnknownOption
 from otpq.node.pools import PoolSettings
+from otpq.node.webhooks import check_secrets
 from otpq.queue.retention import Retention
 from otpq.store.url import parse_url
 from otpq.task import COLUMNS, Options
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from otpq.core.schedule import Definition
+    from otpq.core.webhooks import Webhook
 
 __all__ = [
     "DEFAULT_NAME",
@@ -118,6 +120,8 @@ class NodeConfig:
     """By name. Heeded where it leads: those that an earlier start had and this one has not are removed."""
     scheduler: bool = True
     """Whether schedules make tasks. Heeded where it leads."""
+    webhooks: tuple[Webhook, ...] = ()
+    """Who outside is told of which events; the leader sees to what is told, and each node with workers may have to tell it."""
 
     def __post_init__(self) -> None:
         names = [pool.name for pool in self.pools]
@@ -132,6 +136,7 @@ class NodeConfig:
             check_seconds(name, getattr(self, name))
         if self.store is not None:
             parse_url(self.store)
+        check_secrets(self.webhooks)
         for options in self.handler_options.values():
             check_handler_options(options)
         for name, size in self.queue_sizes.items():

@@ -135,6 +135,7 @@ def _queue_tree(config: NodeConfig, cookie: Cookie, name: str, incarnation: str)
                 schedules={name: msgspec.msgpack.encode(each) for name, each in config.schedules.items()},
                 scheduler=config.scheduler,
                 retention=config.retention,
+                webhooks=config.webhooks,
                 name="queue_server",
             ),
             shutdown=10.0,
@@ -218,6 +219,7 @@ def _pool_config(config: NodeConfig, pool: PoolSettings, name: str, incarnation:
         recycle_memory=pool.recycle_memory,
         memory=config.memory,
         script_dirs=tuple(map(str, config.script_dirs)),
+        webhooks={each.key: (each.url, str(each.secret_file)) for each in config.webhooks},
         app=config.app or "",
         path=config.path,
         # What a handler submits goes to its own node, whatever the shell that started the node talks to.

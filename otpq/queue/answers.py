@@ -18,7 +18,7 @@ from otpq.queue.clients import session_of
 from otpq.queue.looking import Selected, get_tasks, list_tasks, list_workflows, read_log, read_workflow
 from otpq.queue.messages import Reload, Scale
 from otpq.queue.schedules import REFUSALS, SCHEDULES
-from otpq.queue.stats import Workers, queue_stats, worker_stats
+from otpq.queue.stats import Workers, handler_stats, queue_stats, worker_stats
 from otpq.queue.turns import Unanswered
 from otpq.queue.whereabouts import whereabouts
 from otpq.queue.workflows import event_of, waits_for
@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from otpq.queue.happenings import Happenings
     from otpq.queue.looking import Inquiry
     from otpq.queue.lookups import Lookups
+    from otpq.queue.measures import Measures
     from otpq.queue.messages import PoolAnswer
     from otpq.queue.pools import Ordered, Pools
     from otpq.queue.retention import Retention
@@ -87,6 +88,7 @@ class Answers:
     federation: Callable[[], Federation]
     """The other nodes."""
     happenings: Happenings
+    measures: Measures
     retention: Retention
     running: dict[str, frozenset[int]] = field(default_factory=dict)
     """The seqs that have started, by session."""
@@ -114,12 +116,28 @@ class Answers:
         """The seqs of the tasks that have started."""
         return frozenset().union(*self.running.values())
 
+    def workers_told(self, session: str, rows: list[dict[str, Any]]) -> None:
+        """A pool tells of its workers, all of them."""
+        self.workers.told(session, self.pools.node_of(session), rows)
+        for row in self.workers.newly_offline():
+            self._note_offline(row, "no_child")
+
     def pool_gone(self, session: str) -> None:
         """What a pool told is true no longer, and what it was ordered is not answered by it."""
         self.running.pop(session, None)
-        self.workers.gone(session)
+        self.happenings.gone(session)
+        gone = self.workers.gone(session)
+        members = self.federation().members()
+        for row in gone:
+            if any(member.node == row["node"] and member.state == "down" for member in members):
+                self._note_offline(row, "node_down")
         for ordered in self.pools.gone(session):
             self._order_ended(ordered)
+
+    def _note_offline(self, row: dict[str, Any], why: str) -> None:
+        error = {} if row.get("error") is None else {"error": row["error"]}
+        facts = {"node": row["node"], "pool": row.get("pool"), "worker": row.get("worker"), "why": why, **error}
+        self.happenings.note("worker_offline", facts)
 
     # --- orders to pools -------------------------------------------------------------------------------------------------
 
@@ -500,11 +518,15 @@ def _worker_stats(on: Answers, *_: object) -> object:
 
 
 def _queue_stats(on: Answers, *_: object) -> object:
-    return queue_stats(on.counts(), on.core().handlers())
+    return queue_stats(on.counts(), on.core().handlers(), on.measures.queues())
+
+
+def _handler_stats(on: Answers, *_: object) -> object:
+    return handler_stats(on.core().handlers(), on.measures.handlers())
 
 
 def _events(on: Answers, _session: bytes, _query: wire.Query, body: verbs.EventsOf) -> object:
-    return on.happenings.read(body.after)
+    return on.happenings.read(body)
 
 
 def _nodes(on: Answers, *_: object) -> object:
@@ -562,6 +584,7 @@ ANSWERS: Final[dict[str, Callable[[Answers, bytes, wire.Query, Any], object]]] =
     "rpc": _rpc,
     "node_lost": _node_lost,
     "queue_stats": _queue_stats,
+    "handler_stats": _handler_stats,
     "worker_stats": _worker_stats,
     "health": _health,
     "stats": facts,

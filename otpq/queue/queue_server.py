@@ -26,6 +26,7 @@ from otpq.errors import StoreError
 from otpq.faults import hit
 from otpq.otp import Call, Cast, Crash, Down, GenServer, NoReply, Ok, Pid, Response, Stop, cast, monitor, reply, send
 from otpq.queue import queries
+from otpq.queue.announcing import NOBODY, announcement
 from otpq.queue.answers import ANSWERS, Answers, facts, name_of
 from otpq.queue.clients import Clients, session_of
 from otpq.queue.engine import Engine, now
@@ -35,6 +36,7 @@ from otpq.queue.inbox import Arrived, PolledInbox
 from otpq.queue.inputs import filled
 from otpq.queue.looking import PATIENCE, look
 from otpq.queue.lookups import LOOK, Lookups
+from otpq.queue.measures import Measures
 from otpq.queue.messages import (
     AreYouAlive,
     Beat,
@@ -63,6 +65,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from otpq.core.records import Changes
+    from otpq.core.webhooks import Webhook
     from otpq.otp import Caller, MonitorRef
     from otpq.queue.clients import Submission
     from otpq.queue.trouble import Trouble
@@ -123,6 +126,7 @@ class QueueServer(GenServer):
         schedules: Mapping[str, bytes] | None = None,
         scheduler: bool = True,
         retention: Retention | None = None,
+        webhooks: Sequence[Webhook] = (),
     ) -> Ok | None:
         """Take over the store, listen, and go on where the last queue server was.
 
@@ -140,6 +144,7 @@ class QueueServer(GenServer):
             schedules: Schedules by the same, packed.
             scheduler: Whether schedules make tasks.
             retention: How long ended tasks are kept, for whoever asks: the pruner sees to it.
+            webhooks: Who is told of what.
         """
         self._node, self._incarnation = node, incarnation
         self._store = open_store()
@@ -152,7 +157,9 @@ class QueueServer(GenServer):
         self.own(self._inbox.close)
         self._clients = Clients(node, incarnation, epoch)
         self._onlooker = Onlooker(self.registry)
-        self._happenings = Happenings(now)
+        self._webhooks = tuple(webhooks)
+        self._happenings = Happenings(now, self._announce)
+        self._measures = Measures(time.monotonic)
         self._pools = Pools()
         self._scripts = ScriptChecks(self._scripts_checked)
         self._sessions: dict[Any, str] = {}
@@ -177,6 +184,7 @@ class QueueServer(GenServer):
             tell_pool=self._tell,
             federation=lambda: self._federation,
             happenings=self._happenings,
+            measures=self._measures,
             retention=retention or Retention(),
         )
         self._federation = self._federate(address, epoch, lease)
@@ -187,6 +195,7 @@ class QueueServer(GenServer):
             queues=dict(queues or {}),
             schedules=dict(schedules or {}),
             scheduler=scheduler,
+            webhooks=self._webhooks,
         )
         self._engine = Engine(self._store, config, self._note_commit)
         return None
@@ -201,7 +210,7 @@ class QueueServer(GenServer):
             opened=self._pools.opened,
             closed=self._pools.closed,
             gone=self._answers.pool_gone,
-            facts=lambda session, workers: self._answers.workers.told(session, self._pools.node_of(session), workers),
+            facts=self._answers.workers_told,
             answered=self._answers.pool_answered,
             happened=self._happenings.note,
             distribution=self.registry.distribution,
@@ -262,7 +271,7 @@ class QueueServer(GenServer):
                 self._queue.append(event)
                 cast(pid, Beaten(sent_ns))
             case PoolFacts() as told:
-                self._answers.workers.told(told.session, self._pools.node_of(told.session), told.workers)
+                self._answers.workers_told(told.session, told.workers)
             case PoolAnswer() as answer:
                 self._answers.pool_answered(answer)
                 self._send_outbox()
@@ -361,6 +370,7 @@ class QueueServer(GenServer):
 
     def _step(self) -> None:
         events = self._some_events()
+        self._happenings.progressed([e for e in events if type(e) is ev.Progressed], self._engine.core.rows_of)
         try:
             effects = self._engine.step(events)
         except StaleEpoch:
@@ -369,9 +379,19 @@ class QueueServer(GenServer):
             self._degrade(events)
         else:
             self._send(effects)
+            for event in events:  # not before: what has ended was running until then
+                if type(event) is ev.Running:
+                    self._happenings.shown(event, self._engine.core.rows_of)
 
     def _note_commit(self, changes: Changes) -> None:
         self._happenings.submitted(changes.inserts)
+        self._measures.submitted(changes.inserts)
+
+    def _announce(self, kind: str, facts: dict[str, Any]) -> None:
+        """Have webhooks told of what happened to the cluster, with the next step."""
+        submit = announcement(self._webhooks, kind, facts, now().wall)
+        if submit is not None:
+            self._queue.append(submit)
 
     def _some_events(self) -> list[ev.Event]:
         events: list[ev.Event] = []
@@ -398,7 +418,8 @@ class QueueServer(GenServer):
                 case ef.Outcome(tasks):
                     self._clients.ended(tasks)
                     self._happenings.ended(effect)
-                    outcome = effect
+                    self._measures.ended(effect)
+                    outcome = effect if tasks or effect.retried else None
                 case ef.Refused():
                     self._send_refused(effect)
                 case ef.Reply():
@@ -614,6 +635,9 @@ class QueueServer(GenServer):
             self._look_up(session_of(effect.client), known)
 
     def _send_refused(self, effect: ef.Refused) -> None:
+        if effect.client == NOBODY:
+            logger.warning("webhooks are not told of an event: %s", effect.refusals[0].message)
+            return
         left = self._clients.refused(effect)
         if left is not None:
             self._queue.appendleft(left.event())

@@ -8,12 +8,13 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
+from otpq.queue.measures import NOTHING
 from otpq.task import DEFAULTS, TaskState
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
-__all__ = ["Workers", "queue_stats", "worker_stats"]
+__all__ = ["Workers", "handler_stats", "queue_stats", "worker_stats"]
 
 Facts = dict[str, Any]
 
@@ -21,24 +22,55 @@ OFFLINE_AFTER: Final = 5.0
 """Seconds without a child after which a worker counts as offline."""
 
 
-def queue_stats(counts: Mapping[str, Mapping[TaskState, int]], handlers: Iterable[Facts]) -> dict[str, Facts]:
+def queue_stats(
+    counts: Mapping[str, Mapping[TaskState, int]], handlers: Iterable[Facts], measured: Mapping[str, Facts]
+) -> dict[str, Facts]:
     """How each queue stands.
 
     Args:
         counts: Tasks by queue and state.
         handlers: As `QueueCore.handlers` tells of them.
+        measured: As `Measures.queues` tells.
 
     Returns:
         By queue: `pending`, which is `delayed` (due later) and `blocked` (waits for others); `queued`, `running`, `retrying`;
         `slots_in_use` and `slots_available`, those of the handlers with a limit that declare this queue as theirs, None if
-        there is no such handler.
+        there is no such handler; and what is measured.
     """
     slots: dict[str, list[tuple[int, int]]] = {}
     for handler in handlers:
         if handler["limit"] is not None:
             queue = handler["options"].get("queue", DEFAULTS.queue)
             slots.setdefault(queue, []).append((handler["used"], handler["limit"]))
-    return {queue: _queue(of, slots.get(queue)) for queue, of in sorted(counts.items())}
+    nothing = dict.fromkeys(TaskState, 0)
+    return {
+        queue: {**_queue(counts.get(queue, nothing), slots.get(queue)), **measured.get(queue, NOTHING)}
+        for queue in sorted({*counts, *measured})
+    }
+
+
+def handler_stats(handlers: Iterable[Facts], measured: Mapping[str, Facts]) -> dict[str, Facts]:
+    """How each handler does.
+
+    Args:
+        handlers: As `QueueCore.handlers` tells of them.
+        measured: As `Measures.handlers` tells.
+
+    Returns:
+        By handler, of those that have had runs or tasks: since the queue server's start `runs`, `succeeded`, `failed`, `retried`,
+        `mean` and `max`; `limit` (None: there is none) and `used` slots; and what is measured.
+    """
+    known = {of["handler"]: of for of in handlers}
+    return {
+        name: {
+            **{key: known[name][key] if name in known else None for key in _OF_HANDLER},
+            **measured.get(name, NOTHING),
+        }
+        for name in sorted({*measured, *(name for name, of in known.items() if of["runs"])})
+    }
+
+
+_OF_HANDLER: Final = ("runs", "succeeded", "failed", "retried", "mean", "max", "limit", "used")
 
 
 def _queue(of: Mapping[TaskState, int], slots: Sequence[tuple[int, int]] | None) -> Facts:
@@ -120,6 +152,8 @@ class Workers:
     """Seconds, by a clock that never goes back."""
     _told: dict[str, _Told] = field(default_factory=dict)
     _childless: dict[tuple[str, Any], float] = field(default_factory=dict)
+    _offline: set[tuple[str, Any]] = field(default_factory=set)
+    """Those of which `newly_offline` has told."""
 
     def told(self, session: str, node: str | None, rows: list[Facts]) -> None:
         """A pool tells of its workers, all of them."""
@@ -129,10 +163,28 @@ class Workers:
         others = {key: at for key, at in self._childless.items() if key[0] != session}
         self._childless = {**others, **{key: self._childless.get(key, now) for key in bare}}
 
-    def gone(self, session: str) -> None:
-        """What a pool told is true no longer."""
-        self._told.pop(session, None)
+    def gone(self, session: str) -> list[Facts]:
+        """What a pool told is true no longer; its workers, those alone that were not offline before."""
+        told = self._told.pop(session, None)
+        rows = [] if told is None else [{**row, "node": told.node} for row in told.rows]
+        left = [row for row in rows if (session, row.get("worker")) not in self._offline]
         self._childless = {key: at for key, at in self._childless.items() if key[0] != session}
+        self._offline = {key for key in self._offline if key[0] != session}
+        return left
+
+    def newly_offline(self) -> list[Facts]:
+        """The workers that have gone offline since the last call, with `node`."""
+        late = self.clock() - OFFLINE_AFTER
+        offline = {key for key, since in self._childless.items() if since <= late}
+        new, self._offline = offline - self._offline, offline
+        if not new:
+            return []
+        return [
+            {**row, "node": told.node}
+            for session, told in self._told.items()
+            for row in told.rows
+            if (session, row.get("worker")) in new
+        ]
 
     def rows(self) -> list[Facts]:
         """One map a worker: what its pool told, `age` (seconds since then), `node` and `state`.

@@ -39,6 +39,7 @@ EXAMPLES: Final[Mapping[str, tuple[str, ...]]] = {
     "info": ("info(pid)",),
     "iter_tasks": ("iter_tasks(Selector(tag='import'))", "[t.id for t in iter_tasks() if t.attempt > 2]"),
     "kill": ("kill(pid)",),
+    "handler_stats": ("handler_stats()['mail.send']['run']['1m']['p95']",),
     "limits": ("limits()",),
     "logs": ("logs(id)", "logs(id, follow=True)"),
     "nodes": ("nodes()",),

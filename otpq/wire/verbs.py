@@ -10,6 +10,7 @@ from msgspec import Meta
 from otpq.wire.messages import MAX_TASKS, Name, NewTask, Packed, Refusal, TaskId, Text
 
 __all__ = [
+    "EVENT_KINDS",
     "VERBS",
     "AddSchedule",
     "Affected",
@@ -284,11 +285,46 @@ class Affected(msgspec.Struct, frozen=True, array_like=True):
     """Where to go on; None: that was all."""
 
 
+EVENT_KINDS: Final = (
+    "submitted",
+    "started",
+    "progress",
+    "succeeded",
+    "failed",
+    "retried",
+    "cancelled",
+    "expired",
+    "worker_offline",
+    "node_up",
+    "node_suspected",
+    "node_down",
+    "paused",
+    "resumed",
+    "scaled",
+    "reloaded",
+    "schedule_fired",
+    "store_trouble",
+    "store_well",
+    "gap",
+)
+"""The kinds of events, those of tasks first."""
+
+
 class EventsOf(msgspec.Struct, frozen=True, array_like=True):
-    """Takes: after which event to go on. Answered by an `EventPage`."""
+    """Takes: after which event to go on, and which ones are wanted: those for which all that is given holds, and each `gap`.
+
+    Answered by an `EventPage`.
+    """
 
     after: Text | None = None
     """`EventPage.next` of the page before; None: the oldest that is kept."""
+    kinds: list[Text] | None = None
+    """Of `EVENT_KINDS`; None: all."""
+    name: Name | None = None
+    """As in `Selector`: a handler's name, or a pattern."""
+    queue: Name | None = None
+    ids: Annotated[list[TaskId], Meta(max_length=MAX_TASKS)] | None = None
+    node: Text | None = None
 
 
 class TaskHappening(msgspec.Struct, frozen=True, array_like=True, gc=False):
@@ -301,6 +337,12 @@ class TaskHappening(msgspec.Struct, frozen=True, array_like=True, gc=False):
     reason: Text | None = None
     error: str | None = None
     """The type and the message, in a line."""
+    node: Text | None = None
+    """Where it runs, or ran."""
+    progress: tuple[float, str] | None = None
+    """(fraction, message)."""
+    time: float | None = None
+    """When it happened, by the clock of its node, if that is not when it was noted."""
 
 
 class Happening(msgspec.Struct, frozen=True, array_like=True):
@@ -476,6 +518,7 @@ VERBS: Final[dict[str, Verb]] = {
     "rpc": Verb(CallNode, Any),
     "node_lost": Verb(NodeDeath, str),
     "queue_stats": Verb(None, dict[str, Facts]),
+    "handler_stats": Verb(None, dict[str, Facts]),
     "worker_stats": Verb(None, Facts),
     "health": Verb(NodeOf | None, Facts),
     "stats": Verb(None, Facts),

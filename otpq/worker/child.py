@@ -174,7 +174,7 @@ def _be_ready_to_be_asked() -> None:
 
 def _load(greeting: Greeting, reports: socket.socket) -> Mapping[str, Definition]:
     try:
-        return load_tasks(greeting.app, greeting.script_dirs)
+        return load_tasks(greeting.app, greeting.script_dirs, greeting.webhooks)
     except BaseException as error:  # noqa: BLE001 - a module may do anything when imported, sys.exit included
         with contextlib.suppress(OSError):
             send_frame(reports, msgpack.packb(["refused", pack_error(error)]))

@@ -57,9 +57,10 @@ class ChildSettings:
     nice: int = 0
     data_limit: int | None = None
     executor: str = "process"
-    """This and the next two: as in `Greeting`."""
+    """This and what follows: as in `Greeting`."""
     parallel: int = 1
     script_dirs: tuple[str, ...] = ()
+    webhooks: Mapping[str, tuple[str, str]] = field(default_factory=dict)
 
 
 class ChildLink:
@@ -287,6 +288,7 @@ def _greeting(settings: ChildSettings, board: Blackboard, slot: int, *, portable
         settings.executor,
         settings.parallel,
         list(settings.script_dirs),
+        {key: list(of) for key, of in settings.webhooks.items()},
     )
 
 

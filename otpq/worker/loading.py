@@ -22,6 +22,7 @@ MAIN_ALIAS = "__otpq_main__"
 
 
 SCRIPT_HANDLER: Final = "@script"
+WEBHOOK_HANDLER: Final = "@webhook"
 """As in `otpq.task`, which not every child imports."""
 
 
@@ -62,14 +63,30 @@ class ScriptDefinition:
         self.handler: Callable[..., Any] = ScriptRunner(script_dirs)
 
 
-def load_tasks(app: str, script_dirs: Sequence[str]) -> Mapping[str, Definition]:
+class WebhookDefinition:
+    """The handler that tells webhooks of events: up to 13 times within some five hours, unless a file says otherwise."""
+
+    def __init__(self, webhooks: Mapping[str, Sequence[str]]) -> None:
+        import msgpack
+
+        from otpq.worker.webhooks import WebhookRunner
+
+        self.handler: Callable[..., Any] = WebhookRunner(webhooks)
+        self.declaration = bytes(msgpack.packb({"retries": 12, "retry_delay": 5.0, "timeout": 60.0}))
+
+
+def load_tasks(app: str, script_dirs: Sequence[str], webhooks: Mapping[str, Sequence[str]]) -> Mapping[str, Definition]:
     """All that a child can run, by name; `app` may be empty.
 
     Raises:
         BaseException: As `load_app`.
     """
     tasks: Mapping[str, Definition] = load_app(app).tasks if app else {}
-    return {**tasks, SCRIPT_HANDLER: ScriptDefinition(script_dirs)} if script_dirs else tasks
+    if script_dirs:
+        tasks = {**tasks, SCRIPT_HANDLER: ScriptDefinition(script_dirs)}
+    if webhooks:
+        tasks = {**tasks, WEBHOOK_HANDLER: WebhookDefinition(webhooks)}
+    return tasks
 
 
 def load_app(reference: str) -> AppLike:

@@ -120,6 +120,8 @@ class Greeting(NamedTuple):
     """How many tasks it may run at a time, in the slots from `slot` on. Behind them an async child has one for its pulse."""
     script_dirs: list[str] = []  # noqa: RUF012 - msgpack gives a list, and nobody changes it
     """Directories of whose scripts it may run any."""
+    webhooks: dict[str, list[str]] = {}  # noqa: RUF012 - as above
+    """By key, the address of a webhook that it may tell of events, and the file of its secret."""
 
     def pack(self) -> bytes:
         """As a map, so that fields can be added."""

@@ -34,6 +34,8 @@ class PoolConfig:
     """How many tasks a child runs at a time; 1 unless the executor is thread or async."""
     script_dirs: tuple[str, ...] = ()
     """Directories of whose scripts its children run any."""
+    webhooks: Mapping[str, tuple[str, str]] = field(default_factory=dict)
+    """By key, the address of each webhook that its children tell of events, and the file of its secret."""
     recycle_tasks: int | None = 1_000_000
     """Tasks after which a child is replaced; None: never for that."""
     recycle_memory: float | None = 1024.0

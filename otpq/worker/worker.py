@@ -109,6 +109,7 @@ class Worker(GenServer):
             executor=config.executor,
             parallel=config.parallel,
             script_dirs=config.script_dirs,
+            webhooks=config.webhooks,
         )
         self._tray = Tray()
         self._child: LiveChild | None = None

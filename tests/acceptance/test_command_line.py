@@ -182,7 +182,7 @@ def test_top_for_programs_is_one_object_a_frame(stage: Stage) -> None:
     said = stage.otpq("top", "--once", "--json")
     (line,) = said.stdout.splitlines()
     seen = json.loads(line)
-    assert seen.keys() == {"rates", "queues", "nodes", "workers", "slowest", "health"}
+    assert seen.keys() == {"rates", "queues", "nodes", "workers", "slowest", "handlers", "health"}
     assert [worker["state"] for worker in seen["workers"]] == ["idle", "idle"]
     stream = stage.popen("top", "--json", "--interval", "0.1")
     assert stream.stdout is not None

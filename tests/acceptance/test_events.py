@@ -41,7 +41,9 @@ def test_the_life_of_a_node_and_of_its_tasks_is_told(cluster: Cluster) -> None:
 
         handle = client.submit(Call("wait_for", ("gate",), queue="far"))
         until(lambda: handle.state == "running")
+        until(lambda: any(worker["node"] == cluster.name(2) for worker in client.workers()))
         assert heard.next("submitted").items() >= {"id": handle.id, "name": "wait_for", "queue": "far"}.items()
+        assert heard.next("started").items() >= {"id": handle.id, "attempt": 1, "node": cluster.name(2)}.items()
         cursor = heard.events[-1].cursor
 
         stop_all(far)
@@ -52,18 +54,36 @@ def test_the_life_of_a_node_and_of_its_tasks_is_told(cluster: Cluster) -> None:
 
         far.kill()
         assert heard.next("node_down")["node"] == cluster.name(2)
+        offline = {"node": cluster.name(2), "pool": "default", "why": "node_down"}
+        assert heard.next("worker_offline").items() >= offline.items()
         # It was running when its node died: it is charged, and due again at once.
-        assert heard.next("retrying").items() >= {"id": handle.id, "attempt": 1, "reason": "crashed"}.items()
+        assert heard.next("retried").items() >= {"id": handle.id, "attempt": 1, "reason": "crashed"}.items()
 
         (cluster.stage.home / "gate").touch()
         cluster.start(2, "--queues", "far", workers=1)
         assert handle.get(LONG) == "gate"
         heard.next("node_up")
+        assert heard.next("started").items() >= {"id": handle.id, "attempt": 2}.items()
         assert heard.next("succeeded")["id"] == handle.id
 
         lines = cluster.stage.otpq("events", "--json", "--after", cursor, "--node", cluster.leader).stdout
         kinds = [json.loads(line)["kind"] for line in lines.splitlines()]
-        assert kinds == ["node_suspected", "node_down", "retrying", "node_up", "succeeded"]
+        assert kinds == ["node_suspected", "node_down", "worker_offline", "retried", "node_up", "started", "succeeded"]
+
+        words = (
+            "--kind",
+            "retried",
+            "--kind",
+            "succeeded",
+            "--name",
+            "wait_*",
+            "--of",
+            cluster.name(2),
+            "--id",
+            handle.id,
+        )
+        lines = cluster.stage.otpq("events", "--json", *words, "--node", cluster.leader).stdout
+        assert [json.loads(line)["kind"] for line in lines.splitlines()] == ["gap", "succeeded"]
 
 
 class Heard:

@@ -178,3 +178,19 @@ def test_scheduled_tasks_make_themselves(stage: Stage) -> None:
     assert all("more than once: True" in line for line in lines)
     assert "disabled" in lines[0]
     assert lines[2].endswith("the last gave 'from Berlin'")
+
+
+def test_the_monitor_shows_slots_in_use_failures_and_percentiles(stage: Stage) -> None:
+    said = run(stage, "monitor.py")
+    assert said.returncode == 0, said.stderr
+    assert "slots 3 in use, 0 available" in said.stdout
+    failed = [line for line in said.stdout.splitlines() if " failed id=" in line]
+    assert [line.partition("error=")[2] for line in failed] == [
+        "ValueError: 5 is a multiple of 5",
+        "ValueError: 10 is a multiple of 5",
+    ]
+    *_, queue, waited, handler, pool, _ = said.stdout.splitlines()
+    assert queue == "queue default: 0 queued, 0 running, 0 pending; slots 0 in use, 3 available"
+    assert re.fullmatch(r"    waited p50 \S+ s, p95 \S+ s, p99 \S+ s", waited)
+    assert re.fullmatch(r"handler work: \S+ done/s, \S+ failed/s, ran p50 \S+ s, p95 \S+ s, p99 \S+ s", handler)
+    assert pool.startswith("pool default on monitor@127.0.0.1: ")

@@ -297,6 +297,7 @@ class FakeServer:
         """Answers to verbs that take nothing."""
         return {
             "queue_stats": {"default": {"queued": len(self.tasks)}},
+            "handler_stats": {"ok": {"runs": len(self.tasks)}},
             "worker_stats": {"workers": [], "pools": [], "nodes": []},
             "health": {"status": "serving", "node": self.node},
             "stats": {"tasks": len(self.tasks)},

@@ -138,6 +138,7 @@ def test_orders(run: Run, server: FakeServer) -> None:
         assert await client.scale("cpu", 4) == [{"pool": "cpu", "workers": 4}]
         assert await client.reload(timeout=LONG) == [{"pool": None, "workers": None}]
         assert await client.queue_stats() == {"default": {"queued": 2}}
+        assert await client.handler_stats() == {"ok": {"runs": 2}}
         assert (await client.worker_stats())["pools"] == []
         assert (await (await client.submit_script("/a", ["x"])).refresh()).args == ("/a",)
 

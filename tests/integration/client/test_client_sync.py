@@ -277,6 +277,7 @@ def test_pools_are_scaled_and_reloaded(client: Client, server: FakeServer) -> No
 def test_statistics(client: Client) -> None:
     client.submit(Call("ok"))
     assert client.queue_stats() == {"default": {"queued": 1}}
+    assert client.handler_stats() == {"ok": {"runs": 1}}
     assert client.worker_stats() == {"workers": [], "pools": [], "nodes": []}
 
 

@@ -12,6 +12,8 @@ from otpq.client.errors import QueryFailed, StoreFull
 from otpq.core import effects as ef
 from otpq.core import events as ev
 from otpq.otp import Kill, cast, exit, stop
+from otpq.queue import stats
+from otpq.queue.messages import PoolFacts
 from otpq.store.errors import CommitRefused
 from tests.integration.queue.bench import SESSION, Bench
 from tests.integration.queue.test_operators import open_pool
@@ -65,6 +67,7 @@ def test_the_life_of_tasks_is_told_while_somebody_asks(bench: Bench, client: Cli
         ("cancelled", "mail"),
     ]
     of = {(event.kind, event.facts["id"]): event.facts for event in told}
+    assert of["started", good.id]["attempt"] == 1
     assert of["succeeded", good.id] == {"id": good.id, "name": "echo", "queue": "default", "attempt": 1}
     assert of["expired", old.id]["queue"] == "elsewhere"
     failed = of["failed", bad.id]
@@ -76,6 +79,79 @@ def ended(row: Any) -> ev.Result:
     if row.name == "task":
         return ev.Failed(row.seq, "error", b"\x93\xa8KeyError\xa2no\xa0", 1.0, 2.0)
     return ev.Succeeded(row.seq, b"\xc0", 1.0, 2.0)
+
+
+def test_what_runs_and_how_far_it_is_is_told_while_somebody_asks(bench: Bench, client: Client) -> None:
+    bench.open_pool()
+    (gap,) = client.events()
+    handle = client.submit(Call("echo", (1,)))
+    bench.ask(1)
+    dispatch = bench.effect(ef.Dispatch)
+    seq, lease = dispatch.rows[0].seq, dispatch.lease
+    cast(bench.server, (ev.Running(session=SESSION, seqs=frozenset({seq, 77})),))
+    cast(bench.server, (ev.Progressed(session=SESSION, lease=lease, seq=seq, fraction=0.5, message="half"),))
+    cast(bench.server, (ev.Results(session=SESSION, lease=lease, results=[ended(dispatch.rows[0])]),))
+    handle.get(30)
+    submitted, started, progress, succeeded = since(client, gap)
+    assert kinds([submitted, started, progress, succeeded]) == ["submitted", "started", "progress", "succeeded"]
+    assert (started.facts["id"], started.facts["attempt"]) == (handle.id, 1)
+    assert (progress.facts["fraction"], progress.facts["message"]) == (0.5, "half")
+
+
+def test_a_run_that_is_shown_no_more_with_its_result_has_begun_once(bench: Bench, client: Client) -> None:
+    bench.open_pool()
+    (gap,) = client.events()
+    handle = client.submit(Call("echo", (1,)))
+    bench.ask(1)
+    dispatch = bench.effect(ef.Dispatch)
+    seq, lease = dispatch.rows[0].seq, dispatch.lease
+    cast(bench.server, (ev.Running(session=SESSION, seqs=frozenset({seq})),))
+    while handle.state != "running":
+        pass
+    results = ev.Results(session=SESSION, lease=lease, results=[ended(dispatch.rows[0])])
+    cast(bench.server, (results, ev.Running(session=SESSION, seqs=frozenset())))
+    handle.get(30)
+    assert kinds(since(client, gap)) == ["submitted", "started", "succeeded"]
+
+
+def test_a_worker_whose_child_does_not_start_again_is_told_once(
+    bench: Bench, client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(stats, "OFFLINE_AFTER", 0.0)  # else five seconds
+    bench.open_pool()
+    facts = PoolFacts(SESSION, [{"pool": "default", "worker": "default/0", "child": None, "error": "no app"}])
+    cast(bench.server, (facts, facts))
+    while not (told := [event for event in client.events() if event.kind == "worker_offline"]):
+        pass
+    cast(bench.server, (facts,))
+    assert client.health()["node"]  # it has heard of it
+    (event,) = told
+    assert event.facts == {
+        **event.facts,
+        "pool": "default",
+        "worker": "default/0",
+        "why": "no_child",
+        "error": "no app",
+    }
+    assert [each.kind for each in client.events(event.cursor) if each.kind != "gap"] == []
+
+
+def test_only_what_is_asked_for_is_told(bench: Bench, client: Client) -> None:
+    bench.open_pool()
+    (gap,) = client.events()
+    mail, _ = client.submit_many([Call("echo", (1,)), Call("task", (2,), queue="other")])
+    client.pause("other")
+
+    def told(**wanted: Any) -> list[str]:
+        return [f"{event.kind} {event.facts.get('name')}" for event in client.events(gap.cursor, **wanted)]
+
+    assert told(kinds="paused") == ["paused None"]
+    assert told(name="ec*") == told(ids=mail.id) == ["submitted echo"]
+    assert told(queue="other") == ["submitted task", "paused None"]
+    assert told(node="nowhere") == []
+    assert [event.kind for event in client.events(kinds=["failed"])] == ["gap"]
+    with pytest.raises(QueryFailed, match="'retrying' is no kind of event; did you mean 'retried'"):
+        told(kinds=["retrying"])
 
 
 def test_what_operators_do_is_told_though_nobody_asked(bench: Bench, client: Client) -> None:

@@ -174,8 +174,8 @@ class FakeClient:
         self._ask("logs", id, follow)
         yield from LINES
 
-    def events(self, after: str | None, follow: bool) -> Iterator[Event]:  # noqa: FBT001 - as the real one
-        self._ask("events", after, follow)
+    def events(self, after: str | None, follow: bool, **wanted: Any) -> Iterator[Event]:  # noqa: FBT001 - as the real one
+        self._ask("events", after, follow, {name: of for name, of in wanted.items() if of is not None})
         yield from EVENTS
 
     def pause(self, queue: str | None, *, handler: str | None, why: str) -> None:
@@ -501,7 +501,13 @@ def test_events_are_printed_line_by_line(client: FakeClient) -> None:
     rows = [json.loads(line) for line in otpq("events", "--after", "t.0", "--json").stdout.splitlines()]
     assert [(row["number"], row["kind"], row["cursor"]) for row in rows][1] == (2, "failed", "t.2")
     assert (rows[0]["facts"]["node"], rows[0]["time"]) == ("b@h", NOW.isoformat().replace("+00:00", "Z"))
-    assert client.asked == [("events", None, True), ("events", "t.0", False)]
+    otpq("events", "-k", "failed", "--kind", "expired", "--id", "a", "--name", "mail.*", "--queue", "q", "--of", "b@h")
+    wanted = {"kinds": ["failed", "expired"], "ids": ["a"], "name": "mail.*", "queue": "q", "node": "b@h"}
+    assert client.asked == [
+        ("events", None, True, {}),
+        ("events", "t.0", False, {}),
+        ("events", None, False, wanted),
+    ]
 
 
 @pytest.mark.usefixtures("client")

@@ -10,6 +10,15 @@ import pytest
 from otpq.cli.top import Look, facts, frame
 
 
+def measured(p95: float | None) -> dict[str, Any]:
+    percents = {"count": 0 if p95 is None else 7, "p50": 0.5, "p95": p95, "p99": 9.0}
+    rates = {"submitted": 2.0, "succeeded": 1.5, "failed": 0.25, "retried": 0.0, "cancelled": 0.0, "expired": 0.0}
+    return {
+        what: dict.fromkeys(("1m", "15m", "24h"), of)
+        for what, of in (("rates", rates), ("wait", percents), ("run", percents))
+    }
+
+
 def worker(number: int, task: str | None = None, seconds: float | None = None, **more: Any) -> dict[str, Any]:
     state = "idle" if task is None else "active"
     told = {"node": "a@h", "pool": "cpu", "worker": number, "state": state, "task": task, "seconds": seconds}
@@ -20,9 +29,18 @@ BEFORE = Look(
     at=10.0,
     counters={"submitted": 100, "succeeded": 50, "failed": 5, "retried": 1},
     queues={
-        "mail": {"queued": 4, "running": 2, "pending": 1, "retrying": 0, "slots_in_use": 2, "slots_available": 1},
+        "mail": {
+            "queued": 4,
+            "running": 2,
+            "pending": 1,
+            "retrying": 0,
+            "slots_in_use": 2,
+            "slots_available": 1,
+            **measured(3.25),
+        },
         "q": {"queued": 0, "running": 0, "pending": 0, "retrying": 9, "slots_in_use": None, "slots_available": None},
     },
+    handlers={"scan": measured(7.5), "mail.send": measured(8.5), "idle": measured(None)},
     workers=[
         worker(0, "mail.send", 1.0),
         worker(1),
@@ -51,6 +69,11 @@ def test_those_that_run_for_longest_come_first_by_what_has_passed_since_they_wer
     assert [(of["task"], of["seconds"]) for of in slowest] == [("scan", 70.5), ("mail.send", 1.5)]
 
 
+def test_the_slowest_handlers_come_first_and_those_without_runs_not_at_all() -> None:
+    assert [of["handler"] for of in facts(BEFORE, NOW)["handlers"]] == ["mail.send", "scan"]
+    assert facts(BEFORE, NOW)["handlers"][1]["run"]["p95"] == 7.5
+
+
 def test_nodes_have_their_workers_by_state() -> None:
     up, down = facts(BEFORE, NOW)["nodes"]
     assert up["workers"] == {"active": 2, "idle": 1, "starting": 0, "offline": 1}
@@ -59,7 +82,17 @@ def test_nodes_have_their_workers_by_state() -> None:
 
 def test_a_frame_shows_each_of_them() -> None:
     text = "\n".join(frame(BEFORE, NOW, 100, 50))
-    for part in ("all is well", "mail   4", "2 of 3", "a@h   up", "b@h   down", "scan       70.5 s", "no app"):
+    for part in (
+        "all is well",
+        "mail   4",
+        "2 of 3",
+        "a@h   up",
+        "b@h   down",
+        "scan       70.5 s",
+        "no app",
+        "8.5 s",
+        "3.25 s",
+    ):
         assert part in text
 
 
@@ -77,5 +110,5 @@ def test_a_frame_fits_its_terminal(width: int, height: int) -> None:
 
 
 def test_a_frame_without_anything_is_no_error() -> None:
-    empty = Look(at=0.0, counters={}, queues={}, workers=[], nodes=[], health={})
+    empty = Look(at=0.0, counters={}, queues={}, handlers={}, workers=[], nodes=[], health={})
     assert frame(empty, empty, 80, 24)[1] == "all is well"

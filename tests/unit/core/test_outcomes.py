@@ -82,6 +82,17 @@ def test_an_error_is_retried_after_the_wait_of_the_policy(queue: Driver) -> None
     assert queue.state(id) == "queued"
 
 
+def test_runs_are_told_with_what_they_took_and_waited_though_others_follow(queue: Driver) -> None:
+    queue.submit(1, delay=10.0, options=Options(jitter=0.0, retry_delay=2.0).pack())
+    queue.open()
+    queue.step(seconds=10.0)
+    batch = queue.take()
+    due = batch.rows[0].due
+    queue.tell(batch, msgspec.structs.replace(queue.failure(1), started=due + 0.25, finished=due + 1.75))
+    (runs,) = queue.all(ef.Outcome)[0].runs
+    assert (runs.queue, runs.seconds, runs.waits, runs.succeeded) == ("default", [1.5], [0.25], 0)
+
+
 def test_a_first_run_that_crashed_runs_again_in_the_next_step_and_a_second_waits(queue: Driver) -> None:
     (id,) = queue.submit(1, options=Options(jitter=0.0, retry_delay=2.0).pack())
     queue.open()

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from otpq.queue.stats import Workers, queue_stats, worker_stats
+from otpq.queue.measures import NOTHING as UNMEASURED
+from otpq.queue.stats import Workers, handler_stats, queue_stats, worker_stats
 from otpq.task import TaskState
 
 NOTHING = dict.fromkeys(TaskState, 0)
@@ -27,7 +28,7 @@ def test_a_queue_has_the_slots_of_the_handlers_that_declare_it() -> None:
         handler("over", used=4, limit=2),
         handler("unbounded", queue="bulk"),
     ]
-    stats = queue_stats(counts, handlers)
+    stats = queue_stats(counts, handlers, {"mail": {"rates": "measured"}, "gone": UNMEASURED})
     assert stats["mail"] == {
         "pending": 1,
         "delayed": 1,
@@ -37,9 +38,24 @@ def test_a_queue_has_the_slots_of_the_handlers_that_declare_it() -> None:
         "retrying": 2,
         "slots_in_use": 4,
         "slots_available": 4,
+        "rates": "measured",
     }
+    assert stats["default"]["run"] == UNMEASURED["run"]
+    assert (stats["gone"]["queued"], stats["gone"]["wait"]) == (0, UNMEASURED["wait"])
     assert (stats["default"]["slots_in_use"], stats["default"]["slots_available"]) == (4, 0)
     assert stats["bulk"]["slots_in_use"] is stats["bulk"]["slots_available"] is None
+
+
+def test_handlers_that_have_had_something_to_do_are_told_of() -> None:
+    ran = {"succeeded": 2, "failed": 1, "retried": 3, "mean": 0.5, "max": 2.0}
+    handlers = [
+        {**handler("send", used=1, limit=3), **ran, "runs": 6},
+        {**handler("idle"), **dict.fromkeys(ran, 0), "runs": 0},
+    ]
+    stats = handler_stats(handlers, {"forgotten": {"rates": "measured"}})
+    assert list(stats) == ["forgotten", "send"]
+    assert stats["send"] == {**ran, "runs": 6, "limit": 3, "used": 1, **UNMEASURED}
+    assert (stats["forgotten"]["runs"], stats["forgotten"]["rates"]) == (None, "measured")
 
 
 def test_workers_are_summed_up_by_pool_and_node() -> None:
@@ -104,3 +120,23 @@ def test_a_worker_is_offline_when_it_has_had_no_child_for_long() -> None:
     assert states() == ["starting", "idle"], "it counts from anew"
     workers.gone("s")
     assert states() == ["idle"]
+
+
+def test_that_a_worker_has_gone_offline_is_told_once() -> None:
+    now = 0.0
+    workers = Workers(lambda: now)
+
+    def tell(child: int | None) -> list[str]:
+        workers.told("s", "a@h", [{"worker": "x", "child": child, "pool": "cpu"}, {"worker": "y", "child": 1}])
+        return [f"{row['node']} {row['worker']}" for row in workers.newly_offline()]
+
+    assert tell(None) == []
+    now = 5.0
+    assert tell(None) == ["a@h x"]
+    assert tell(None) == []
+    assert tell(7) == []
+    assert tell(None) == []
+    now = 10.0
+    assert tell(None) == ["a@h x"], "it had a child meanwhile"
+    assert [row["worker"] for row in workers.gone("s")] == ["y"], "of the other it was told before"
+    assert workers.gone("s") == []
