@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from otpq.client.events import Event as Event
     from otpq.client.handle import AsyncTaskHandle as AsyncTaskHandle
     from otpq.client.handle import TaskHandle as TaskHandle
+    from otpq.client.program import submit_task as submit_task
     from otpq.client.questions import Selector as Selector
     from otpq.context import Context as Context
     from otpq.context import current as current
@@ -51,7 +52,6 @@ if TYPE_CHECKING:
     from otpq.errors import Unavailable as Unavailable
     from otpq.errors import UnknownOption as UnknownOption
     from otpq.errors import UsageError as UsageError
-    from otpq.program import submit_task as submit_task
     from otpq.task import LogLine as LogLine
     from otpq.task import Reason as Reason
     from otpq.task import Task as Task
@@ -138,7 +138,7 @@ _NAMES = {
     "otpq.context": ("Context", "current"),
     "otpq.endings": ("Cancel", "Discard", "Retry", "Snooze", "SoftTimeout"),
     "otpq.errors": ("BadOption", "OtpqError", "StoreError", "Unavailable", "UnknownOption", "UsageError"),
-    "otpq.program": ("submit_task",),
+    "otpq.client.program": ("submit_task",),
     "otpq.embedded": ("Node", "NodeNotStarted", "start"),
     "otpq.task": ("LogLine", "Reason", "Task", "TaskError", "TaskState"),
 }

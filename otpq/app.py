@@ -10,7 +10,7 @@ from functools import update_wrapper
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Concatenate, Final, Generic, ParamSpec, Self, TypeVar, cast, overload
 
-from otpq import program
+from otpq.client import program
 from otpq.context import Context, takes_context
 from otpq.errors import BadOption, UsageError
 from otpq.hooks import check_hook, hook_name, is_hook_name, runner_of
