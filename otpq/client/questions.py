@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Any, Final, Generic, NamedTuple, TypeVar
 import msgspec
 
 from otpq.client.events import EventPage, events_of
+from otpq.client.flow_handle import AsyncWorkflowHandle, WorkflowHandle
+from otpq.client.flow_views import WorkflowPage, status_of
 from otpq.client.ids import id_bytes
 from otpq.client.views import log_line_of, task_of
 from otpq.errors import BadOption, ProtocolError, UsageError
@@ -169,6 +171,8 @@ def counts(queue: str | None) -> Question[dict[str, dict[str, int]]]:
 def cancel(what: Any, grace: float) -> Question[str]:
     """'cancelled', 'cancelling' or 'too_late'."""
     _check_grace(grace)
+    if isinstance(what, WorkflowHandle | AsyncWorkflowHandle):
+        return cancel_workflow(what, grace)
     id = what if isinstance(what, str) else getattr(what, "id", None)
     if not isinstance(id, str):
         raise UsageError(f"{what!r} cannot be cancelled: give a task's id, its handle, or a Selector")
@@ -202,6 +206,42 @@ def logs(id: bytes, after: str | None) -> Question[LogPage]:
 def events(after: str | None) -> Question[EventPage]:
     """A page of what happened in the cluster."""
     return Question("events", verbs.EventsOf(after), events_of)
+
+
+def submit_workflow(workflow: verbs.NewWorkflow) -> Question[verbs.Made]:
+    """That it is made."""
+    return Question("submit_workflow", workflow, lambda made: made)
+
+
+def workflow(id: bytes, after: int, limit: int) -> Question[verbs.WorkflowView]:
+    """A workflow and some of its members."""
+    return Question("workflow", verbs.WorkflowOf(id, after, limit), lambda view: view)
+
+
+def workflows(limit: int, after: int | None) -> Question[WorkflowPage]:
+    """A page of workflows, the newest first."""
+    if not 1 <= limit <= verbs.MAX_PAGE:
+        raise UsageError(f"limit={limit} is not allowed: 1 to {verbs.MAX_PAGE}; go on with after=")
+    body = verbs.ListWorkflows(limit, after)
+    return Question("workflows", body, lambda page: WorkflowPage(map(status_of, page.workflows), page.next))
+
+
+def cancel_workflow(what: Any, grace: float) -> Question[str]:
+    """'cancelling' or 'too_late'."""
+    _check_grace(grace)
+    return Question("cancel_workflow", verbs.CancelTask(_workflow_id(what), grace), str)
+
+
+def retry_workflow(what: Any) -> Question[str]:
+    """'retried', 'too_early', 'too_late' or 'incomplete'."""
+    return Question("retry_workflow", verbs.TaskRef(_workflow_id(what)), str)
+
+
+def _workflow_id(what: Any) -> bytes:
+    id = what if isinstance(what, str) else getattr(what, "workflow", None)
+    if not isinstance(id, str):
+        raise UsageError(f"{what!r} is no workflow: give its id or its handle, or the id of one of its tasks")
+    return id_bytes(id)
 
 
 def why(id: bytes) -> Question[dict[str, Any] | None]:
