@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import typer
 from typer.core import TyperCommand, TyperGroup
 
-from otpq.cli import nodes, queues, shell, stores, tasks, top
+from otpq.cli import nodes, queues, shell, stores, tasks, top, workflows
 from otpq.cli.command import Debug, made
 from otpq.cli.exits import one_line_errors
 
@@ -90,6 +90,7 @@ _add("counts", tasks.counts)
 _add("cancel", tasks.cancel)
 _add("retry", tasks.retry)
 _add("delete", tasks.delete)
+_add("workflows", workflows.workflows)
 _add("queues", queues.queues)
 _add("handlers", queues.handlers)
 _add("pause", queues.pause)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from otpq.client.flow_picture import workflow_lines
 from otpq.task import Progress, TaskState
 
 if TYPE_CHECKING:
@@ -59,6 +60,10 @@ class WorkflowStatus(msgspec.Struct, frozen=True, kw_only=True):
     def progress(self) -> Progress:
         """(fraction, '3 of 10'): how many members have ended."""
         return fraction_of(self.ended, self.total)
+
+    def picture(self) -> str:
+        """It as text: a line a task, indented by how many stand before it; many that are alike are one line."""
+        return "\n".join(workflow_lines(self))
 
 
 class WorkflowPage(list[WorkflowStatus]):
