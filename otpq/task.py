@@ -97,8 +97,8 @@ TRANSITIONS: Final[Mapping[TaskState, Mapping[TaskState, str]]] = MappingProxyTy
         },
         _S.SUCCEEDED: {},
         _S.FAILED: {_S.QUEUED: "retried by an operator"},
-        _S.CANCELLED: {_S.QUEUED: "retried by an operator"},
-        _S.EXPIRED: {_S.QUEUED: "retried by an operator"},
+        _S.CANCELLED: {_S.QUEUED: "retried by an operator", _S.PENDING: "retried, its workflow's others first"},
+        _S.EXPIRED: {_S.QUEUED: "retried by an operator", _S.PENDING: "retried, its workflow's others first"},
     }
 )
 """From a state to those that may follow it, and what causes the step."""

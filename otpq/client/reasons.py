@@ -29,6 +29,13 @@ def _not_due(facts: Facts) -> str:
     return f"run {facts['attempt'] + 1} of {facts['runs']} is not due until {when}; the last one ended{reason}: {error}"
 
 
+def _blocked_by(facts: Facts) -> str:
+    waits, shown = facts["waits"], facts.get("tasks", ())
+    others = f"{waits} other {'task' if waits == 1 else 'tasks'} of its workflow"
+    first = ", ".join(f"{of['id']} ({of['name']}, {of['state']})" for of in shown)
+    return f"waits for {others}{f': {first}' if first else ''}{', ...' if len(shown) < waits and first else ''}"
+
+
 def _paused(facts: Facts) -> str:
     names = [f"{what} {facts[what]!r}" for what in ("queue", "handler") if facts[what]]
     by = f" by {facts['by']}" if facts["by"] else ""
@@ -84,6 +91,7 @@ def _assigned(facts: Facts) -> str:
 
 
 _WORDS: Final[Mapping[str, Callable[[Facts], str]]] = {
+    "blocked_by": _blocked_by,
     "not_due": _not_due,
     "paused": _paused,
     "handler_limit": _handler_limit,

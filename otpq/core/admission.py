@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from otpq.core.lanes import LaneKey
     from otpq.core.state import State
 
-__all__ = ["submit"]
+__all__ = ["Draft", "discard", "draw_up", "overfull", "submit", "take_in"]
 
 ID_BYTES = 16
 MAX_NAME = 255
@@ -31,16 +31,16 @@ UNKNOWN: Final = "unknown_handler"
 
 def submit(state: State, event: Submit) -> None:
     """Take in the tasks of `event`, all or none."""
-    draft = _Draft()
-    _draw_up(state, event, draft)
-    refusals = draft.refusals or _overfull(state, event, draft.rows)
+    draft = Draft()
+    draw_up(state, event, draft)
+    refusals = draft.refusals or overfull(state, event, draft.rows)
     if refusals:
         _refuse(state, event, draft, refusals)
     else:
         _accept(state, event, draft)
 
 
-class _Draft:
+class Draft:
     """What would come of a submission."""
 
     __slots__ = ("duplicates", "ids", "later", "refusals", "rows", "runs", "warnings")
@@ -61,7 +61,7 @@ class _Wrong(Exception):
     """A task that cannot be right; with code and message."""
 
 
-def _draw_up(state: State, event: Submit, draft: _Draft) -> None:  # noqa: C901 - a call for each part would cost a tenth
+def draw_up(state: State, event: Submit, draft: Draft) -> None:  # noqa: C901 - a call for each part would cost a tenth
     """Make a row of each task that is new and right. One pass, the hot path of a submission."""
     fresh, lanes, wall = state.ledger.fresh, state.lanes.lanes, state.now.wall
     said: tuple[str | None, str, str | None, int | None] | None = None
@@ -109,7 +109,7 @@ def _draw_up(state: State, event: Submit, draft: _Draft) -> None:  # noqa: C901 
             draft.runs.append(run)
 
 
-def _completed(state: State, draft: _Draft, index: int, new: NewTask) -> tuple[NewTask, LaneKey]:
+def _completed(state: State, draft: Draft, index: int, new: NewTask) -> tuple[NewTask, LaneKey]:
     """A task with what its handler declares of it; what its client is to be warned of is noted."""
     try:
         new, line = completed(state, new)
@@ -147,7 +147,8 @@ def _row(  # noqa: PLR0917 - keywords would cost a tenth of it
     )
 
 
-def _accept(state: State, event: Submit, draft: _Draft) -> None:
+def take_in(state: State, draft: Draft, client: str) -> None:
+    """Put what was drawn up into its lines, and have it made durable."""
     ledger = state.ledger
     first = state.next_seq
     state.next_seq += len(draft.rows)
@@ -158,10 +159,14 @@ def _accept(state: State, event: Submit, draft: _Draft) -> None:
     for row in draft.later:
         ledger.count(row.queue, PENDING, 1)
         state.wait_for_due(row)
+    state.story.tell(state.now.wall, "submitted", range(first, state.next_seq), client)
+
+
+def _accept(state: State, event: Submit, draft: Draft) -> None:
+    take_in(state, draft, event.client)
     state.stats.duplicates += len(draft.duplicates)
-    state.story.tell(state.now.wall, "submitted", range(first, state.next_seq), event.client)
     duplicates = tuple(draft.duplicates)
-    ledger.acks.append(
+    state.ledger.acks.append(
         Accepted(
             client=event.client,
             request=event.request,
@@ -172,12 +177,17 @@ def _accept(state: State, event: Submit, draft: _Draft) -> None:
     )
 
 
-def _refuse(state: State, event: Submit, draft: _Draft, refusals: list[Refusal]) -> None:
+def discard(state: State, draft: Draft) -> None:
+    """Forget what was drawn up: it is refused."""
     for row in draft.rows:
         del state.ledger.fresh[row.id]
         if row.key is not None:
             del state.ledger.keys[row.key]
     state.stats.refused += 1
+
+
+def _refuse(state: State, event: Submit, draft: Draft, refusals: list[Refusal]) -> None:
+    discard(state, draft)
     state.ledger.acks.append(Refused(client=event.client, request=event.request, refusals=refusals))
 
 
@@ -243,7 +253,7 @@ _RULES: Final[tuple[tuple[str, Callable[[NewTask], bool], str], ...]] = (
 )
 
 
-def _overfull(state: State, event: Submit, rows: list[TaskRow]) -> list[Refusal]:
+def overfull(state: State, event: Submit, rows: list[TaskRow]) -> list[Refusal]:
     """A refusal if these rows are more than a queue may hold."""
     for name in dict.fromkeys(row.queue for row in rows) if _has_limits(state) else ():
         limit = state.lanes.queue(name).max_size

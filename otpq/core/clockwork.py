@@ -40,7 +40,7 @@ class Clockwork:
         if self._due_limit:
             needs.due = DueRange(due.after, self._due_limit)
         self._expiry_limit = 0
-        if now.wall >= self._next_expiry:
+        if self._is_expiry_due(now):
             # The store counts leased tasks as not ended: they must not crowd out the others.
             self._expiry_limit = EXPIRY_TASKS + len(self._state.leases.by_seq)
             needs.expiry = ExpiryRange(now.wall, self._expiry_limit)
@@ -64,6 +64,7 @@ class Clockwork:
             is_all = len(loaded.expiry) < self._expiry_limit
             self._next_expiry = state.now.wall + EXPIRY_EVERY if is_all else float("-inf")
             self._expiry_limit = 0
+            state.has_late_member = False
 
     def release_due(self) -> None:
         """Queue the tasks whose time has come."""
@@ -77,7 +78,7 @@ class Clockwork:
             return
         size = sum([len(row.payload) for row in rows[:count]])
         for row in state.due.take(count, size):
-            if row.expires is not None and row.expires <= wall:
+            if row.expires is not None and row.expires <= wall and row.workflow is None:
                 state.expire(row)
                 continue
             note(row, row.due, row.state, QUEUED)
@@ -87,5 +88,10 @@ class Clockwork:
     def seconds_until(self, now: Now) -> float:
         """How long nothing happens by itself."""
         due = self._state.due
+        if self._is_expiry_due(now):
+            return 0.0
         next_due = due.rows[0].due if due.rows else float("-inf") if due.outside else float("inf")
         return min(next_due, self._next_expiry) - now.wall
+
+    def _is_expiry_due(self, now: Now) -> bool:
+        return now.wall >= self._next_expiry or self._state.has_late_member

@@ -19,7 +19,7 @@ import math
 from itertools import islice
 from typing import TYPE_CHECKING, Any, Final
 
-from otpq.core import admission, catalogue, outcomes, pools, requests, settings, telling
+from otpq.core import admission, catalogue, outcomes, pools, requests, settings, telling, workflows
 from otpq.core import events as ev
 from otpq.core.balance import balance
 from otpq.core.clockwork import Clockwork
@@ -28,6 +28,7 @@ from otpq.core.invariants import check_invariants
 from otpq.core.leases import Lease
 from otpq.core.ledger import Ledger
 from otpq.core.limits import limits
+from otpq.core.needs import add_members, needs_of
 from otpq.core.records import Loaded, Needs
 from otpq.core.state import QUEUED, Config, State, Stats
 from otpq.core.story import Note, Stimulus
@@ -53,6 +54,9 @@ def _nothing(_state: State, _event: ev.Tick) -> None:
 
 _RULES: Final[dict[type, Callable[[State, Any], None]]] = {
     ev.Submit: admission.submit,
+    ev.SubmitWorkflow: workflows.submit,
+    ev.CancelWorkflow: workflows.cancel,
+    ev.RetryWorkflow: workflows.retry,
     ev.Results: outcomes.results,
     ev.HandedBack: outcomes.handed_back,
     ev.Cancelling: outcomes.cancelling,
@@ -84,27 +88,25 @@ class QueueCore:
         self._state = State(recovered, config or Config())
         catalogue.file(self._state, self._state.config.handlers)
         settings.restore(self._state, recovered.settings)
+        workflows.restore(self._state, recovered.sweeping)
         self._clockwork = Clockwork(self._state)
         self._orphans: dict[int, LeaseRow] = {row.lease: row for row in recovered.leases}
         """Leases found in the store, until their rows have been read."""
         self._needs = Needs()
+        self._settled = 0
+        """Of how many of the ledger's ended tasks it has been seen to what follows."""
 
     # -------------------------------------------------------------- the two verbs
 
     def needs(self, now: ev.Now, events: Sequence[ev.Event]) -> Needs:
         """What `step` must see to decide about these events: a few indexed reads, often none."""
-        needs = Needs()
-        for event in events:
-            if isinstance(event, ev.Submit):
-                if event.resent:
-                    needs.ids.update([new.id for new in event.tasks])
-                needs.keys.update([new.key for new in event.tasks if new.key is not None])
-            elif isinstance(event, ev.Cancel | ev.Retry | ev.Delete):
-                needs.ids.update(event.ids)
-            elif isinstance(event, ev.Prune):
-                needs.ids.update(id for id, _ in event.tasks)
+        needs, leases = Needs(), self._state.leases
+        needs_of(events, leases, needs)
+        if now.mono >= leases.next_deadline:
+            add_members(leases.open.values(), needs)
         for orphan in self._orphans.values():
             needs.seqs.update(orphan.open)
+        workflows.ask(self._state, needs)
         needs.lanes = self._state.lanes.ask()
         self._clockwork.ask(now, needs)
         self._needs = needs
@@ -136,16 +138,29 @@ class QueueCore:
         self._clockwork.refill(loaded)
         for event in events:
             _RULES[type(event)](state, event)
+            self._settle()
         self._clockwork.expire(loaded)
         self._clockwork.release_due()
         pools.end_overdue(state)
+        self._settle()
+        if state.sweeps:
+            workflows.go_on(state)
+            self._settle()
         pools.send_again(state)
         dispatch(state)
         balance(state)
         return self._close()
 
+    def _settle(self) -> None:
+        """Have follow what follows from the ends that are new; before the next event, which may start these tasks again."""
+        ended = self._state.ledger.ended
+        if len(ended) > self._settled:
+            workflows.settle(self._state, ended[self._settled :])
+            self._settled = len(ended)
+
     def _close(self) -> list[Effect]:
         state = self._state
+        self._settled = 0
         counts = state.counts
         for key, difference in state.ledger.counts.items():
             counts[key] = counts.get(key, 0) + difference
@@ -182,7 +197,7 @@ class QueueCore:
     def wake(self, now: ev.Now) -> float:
         """Seconds after which a step is due though nothing arrives; 0: at once."""
         state = self._state
-        if state.is_hungry or self._orphans:
+        if state.is_hungry or self._orphans or state.sweeps:
             return 0.0
         lease = state.leases.next_deadline - now.mono
         return max(0.0, min(self._clockwork.seconds_until(now), lease))

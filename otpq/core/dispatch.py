@@ -333,6 +333,9 @@ def _take_odd(state: State, lane: Lane, batch: Batch) -> int:
     if row is None:
         return 0
     if row.expires is not None and row.expires <= state.now.wall:
+        if row.workflow is not None:
+            state.has_late_member = batch.is_closed = True
+            return 0
         lane.remove(row)
         state.expire(row)
         return 1

@@ -27,6 +27,8 @@ __all__ = [
     "TakeBack",
     "Told",
     "UnknownSession",
+    "WorkflowMade",
+    "WorkflowRefused",
 ]
 
 
@@ -54,13 +56,31 @@ class Refusal(msgspec.Struct, frozen=True):
 
     index: int
     code: str
-    """bad_id, bad_name, bad_queue, bad_partition, bad_priority, bad_time, bad_key, bad_options, queue_full or
+    """bad_id, bad_name, bad_queue, bad_partition, bad_priority, bad_time, bad_key, bad_options, bad_after, queue_full or
     unknown_handler."""
     message: str
 
 
 class Refused(msgspec.Struct, kw_only=True):
     """None of the tasks of a `Submit` was accepted."""
+
+    client: str
+    request: int
+    refusals: list[Refusal]
+
+
+class WorkflowMade(msgspec.Struct, kw_only=True):
+    """The tasks of a `SubmitWorkflow` are in the store."""
+
+    client: str
+    request: int
+    duplicate: bool = False
+    """Whether they were before."""
+    warnings: list[Refusal] = msgspec.field(default_factory=list)
+
+
+class WorkflowRefused(msgspec.Struct, kw_only=True):
+    """None of the tasks of a `SubmitWorkflow` was accepted."""
 
     client: str
     request: int
@@ -157,6 +177,8 @@ class Outcome(msgspec.Struct):
 Told: TypeAlias = (
     Accepted
     | Refused
+    | WorkflowMade
+    | WorkflowRefused
     | Reply
     | Dispatch
     | Committed

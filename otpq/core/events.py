@@ -12,6 +12,7 @@ import msgspec
 
 __all__ = [
     "Cancel",
+    "CancelWorkflow",
     "Cancelled",
     "Cancelling",
     "Checkpointed",
@@ -36,11 +37,13 @@ __all__ = [
     "Results",
     "Retry",
     "RetryLater",
+    "RetryWorkflow",
     "Running",
     "SessionClosed",
     "SessionOpened",
     "Snoozed",
     "Submit",
+    "SubmitWorkflow",
     "Succeeded",
     "Tick",
 ]
@@ -101,6 +104,42 @@ class Submit(msgspec.Struct, kw_only=True):
     tasks: list[NewTask]
     resent: bool = False
     """Whether an earlier sending of the same may have arrived. Only then are the ids looked up."""
+
+
+class SubmitWorkflow(msgspec.Struct, kw_only=True):
+    """Accept these tasks, which depend on each other, all or none. Answered by `WorkflowMade` or `WorkflowRefused`."""
+
+    client: str
+    request: int
+    id: bytes
+    """16 bytes, unique; a workflow that is there already is not made again."""
+    tasks: list[NewTask]
+    after: list[list[int]]
+    """For each task the places of those that it waits for, all lower than its own."""
+    takes: list[bytes | None]
+    """For each task what it takes from them, as in `Link`; nobody opens it here."""
+    on_failure: str = "fail"
+    title: str | None = None
+
+
+class CancelWorkflow(msgspec.Struct, kw_only=True):
+    """Cancel all members that have not ended; by the workflow's id or a member's. Answers: cancelling, too_late or not_found."""
+
+    client: str
+    request: int
+    id: bytes
+    grace: float = 5.0
+
+
+class RetryWorkflow(msgspec.Struct, kw_only=True):
+    """Start all members again that did not succeed; by the workflow's id or a member's.
+
+    Answers: retried, too_early (it has not ended), too_late (all have succeeded), incomplete (some are forgotten) or not_found.
+    """
+
+    client: str
+    request: int
+    id: bytes
 
 
 class Cancel(msgspec.Struct, kw_only=True):
@@ -403,6 +442,9 @@ Event: TypeAlias = (
     | Logged
     | Running
     | Heartbeat
+    | SubmitWorkflow
+    | CancelWorkflow
+    | RetryWorkflow
     | Cancel
     | Retry
     | Delete

@@ -30,6 +30,7 @@ class Lease:
         "epoch",
         "granted",
         "has_arrived",
+        "has_members",
         "id",
         "node",
         "number",
@@ -72,6 +73,8 @@ class Lease:
         """When it was last sent, by the steady clock."""
         self.waits_since = sent
         """By the steady clock: since when what is not begun of it waits, for `balance.py`."""
+        self.has_members = any(row.workflow is not None for row in rows.values())
+        """Whether there is a member of a workflow among them."""
         self.has_arrived = False
         """Whether the pool has told that it holds it."""
         self.slots: dict[str, int] = {}

@@ -9,7 +9,7 @@ from otpq.core.records import Changes, Success, TaskUpdate
 
 if TYPE_CHECKING:
     from otpq.core.leases import Lease
-    from otpq.core.records import LogChunk, TaskRow
+    from otpq.core.records import Link, LogChunk, TaskRow, WorkflowRow
 
 __all__ = ["Ledger"]
 
@@ -27,13 +27,16 @@ class Ledger:
         "inserts",
         "keys",
         "leases",
+        "links",
         "logs",
         "lost",
+        "members",
         "retried",
         "sends",
         "settings",
         "succeeded",
         "touched",
+        "workflows",
     )
 
     def __init__(self) -> None:
@@ -42,6 +45,12 @@ class Ledger:
         """The inserts by id."""
         self.keys: dict[str, TaskRow] = {}
         """The inserts by idempotency key."""
+        self.members: dict[int, TaskRow] = {}
+        """The inserts that are members of workflows, by seq."""
+        self.links: dict[int, Link] = {}
+        """Theirs."""
+        self.workflows: dict[int, WorkflowRow | None] = {}
+        """Those that are new or different now; None: forgotten."""
         self.touched: dict[int, TaskRow] = {}
         """Rows that were in the store before and are different now."""
         self.succeeded: dict[int, TaskRow] = {}
@@ -88,6 +97,8 @@ class Ledger:
             deletes=self.deletes,
             settings=self.settings,
             logs=[chunk for chunk in self.logs if chunk.seq not in self.deletes] if self.logs else self.logs,
+            workflows=self.workflows,
+            links=list(self.links.values()),
         )
         effects: list[Effect] = [Persist(changes)] if changes else []
         effects += self.acks
@@ -115,6 +126,8 @@ def _update(row: TaskRow) -> TaskUpdate:
         row.expires,
         row.progress,
         row.checkpoint,
+        row.waits,
+        row.told,
     )
 
 

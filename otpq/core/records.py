@@ -22,13 +22,16 @@ __all__ = [
     "LaneRange",
     "LaneSummary",
     "LeaseRow",
+    "Link",
     "Loaded",
     "LogChunk",
+    "Member",
     "Needs",
     "Recovered",
     "Success",
     "TaskRow",
     "TaskUpdate",
+    "WorkflowRow",
 ]
 
 Key: TypeAlias = tuple[float, int]
@@ -44,6 +47,17 @@ class LaneId(msgspec.Struct, frozen=True, order=True, gc=False):
     partition: str
     priority: int
     """0 to 9, 9 first."""
+
+
+class Member(msgspec.Struct, array_like=True, frozen=True, gc=False):
+    """What a task that is a member of a workflow keeps of its place in it."""
+
+    followers: list[int] = []
+    """The places of those that wait for it."""
+    delay: float = 0.0
+    """Seconds from when nothing is left that it waits for until it is due."""
+    eta: float | None = None
+    """Instead: when it is due, or later if it still waits for others then."""
 
 
 class TaskRow(msgspec.Struct, gc=False):
@@ -93,6 +107,23 @@ class TaskRow(msgspec.Struct, gc=False):
     """MessagePack [fraction, message], as its handler told last."""
     checkpoint: bytes | None = None
     """MessagePack of what its handler kept last, for the next attempt. None from its success on."""
+    workflow: int | None = None
+    """The number of the workflow that it is a member of: the seq of its first. The others' follow, so seq - workflow is its
+    place."""
+    member: bytes | None = None
+    """Of a member: a packed `Member`."""
+    waits: int | None = None
+    """Of a member: how many of those that it waits for have not ended. While there are any it is pending, and due never."""
+    told: bool = False
+    """Whether a member has ended without success, and those that wait for it have been told all the same: they hear nothing more,
+    should it be started again."""
+
+    @property
+    def followers(self) -> list[int]:
+        """The seqs of the tasks that wait for it."""
+        if self.workflow is None or self.member is None:
+            return []
+        return [self.workflow + place for place in _decode_member(self.member).followers]
 
     @property
     def lane(self) -> LaneId:
@@ -103,6 +134,9 @@ class TaskRow(msgspec.Struct, gc=False):
     def order(self) -> Key:
         """Its place in that line."""
         return (self.due, self.seq)
+
+
+_decode_member = msgspec.msgpack.Decoder(Member).decode
 
 
 class TaskUpdate(msgspec.Struct, gc=False):
@@ -125,6 +159,8 @@ class TaskUpdate(msgspec.Struct, gc=False):
     """An operator's retry clears it."""
     progress: bytes | None = None
     checkpoint: bytes | None = None
+    waits: int | None = None
+    told: bool = False
 
 
 class Success(msgspec.Struct, gc=False):
@@ -171,6 +207,44 @@ class LogChunk(msgspec.Struct, frozen=True):
     """With this chunk, those of the same run that lie between these two lines are forgotten."""
 
 
+class WorkflowRow(msgspec.Struct):
+    """Tasks that depend on each other, and how many of them have ended."""
+
+    number: int
+    """The seq of its first member."""
+    id: bytes
+    """16 bytes, made by the client. Unique."""
+    total: int
+    """How many members it was made with."""
+    on_failure: str
+    """fail, continue or collect: what a member that does not succeed means for those that wait for it."""
+    title: str | None
+    created: float
+    kept: int
+    """Members that have not been forgotten."""
+    ended: int = 0
+    failed: int = 0
+    """Of those that have ended, the ones without success."""
+    cancelled: bool = False
+    """Whether somebody wished it to end."""
+    sweep: str | None = None
+    """What is being done to all members, some at a time: cancel or retry. `cancel` stays until all have ended."""
+    mark: int = 0
+    """How many members the sweep has passed."""
+    finished: float | None = None
+    """When the last member ended."""
+
+
+class Link(msgspec.Struct, frozen=True, gc=False):
+    """What a member waits for, and what it takes from it; kept apart from its row, which is written again and again."""
+
+    seq: int
+    after: bytes
+    """MessagePack list of places."""
+    takes: bytes | None
+    """MessagePack of a place, or of a list of these, and so on; None: its arguments are all that it gets."""
+
+
 class Changes(msgspec.Struct):
     """What one commit makes durable, all or none."""
 
@@ -189,6 +263,10 @@ class Changes(msgspec.Struct):
     """What operators set (pauses, limits) and apps declare, by name; None removes it. Opaque to a store."""
     logs: list[LogChunk] = msgspec.field(default_factory=list)
     """Of tasks that exist, and are not among the deletes."""
+    workflows: dict[int, WorkflowRow | None] = msgspec.field(default_factory=dict)
+    """By number, each as it is from now on; None removes it."""
+    links: list[Link] = msgspec.field(default_factory=list)
+    """Of members among the inserts. They go with their tasks."""
 
     def __bool__(self) -> bool:
         """Whether there is anything to commit."""
@@ -201,6 +279,7 @@ class Changes(msgspec.Struct):
             or self.deletes
             or self.settings
             or self.logs
+            or self.workflows
         )
 
 
@@ -233,25 +312,34 @@ class Needs(msgspec.Struct):
     seqs: set[int] = msgspec.field(default_factory=set)
     keys: set[str] = msgspec.field(default_factory=set)
     """Idempotency keys."""
+    workflows: set[bytes] = msgspec.field(default_factory=set)
+    """Ids."""
     lanes: list[LaneRange] = msgspec.field(default_factory=list)
     due: DueRange | None = None
     expiry: ExpiryRange | None = None
 
     def __bool__(self) -> bool:
         """Whether anything must be read."""
-        return bool(self.ids or self.seqs or self.keys or self.lanes or self.due or self.expiry)
+        return bool(self.ids or self.seqs or self.keys or self.workflows or self.lanes or self.due or self.expiry)
 
 
 class Loaded(msgspec.Struct):
-    """The answers to a `Needs`; what does not exist is absent."""
+    """The answers to a `Needs`; what does not exist is absent.
+
+    With each task that was asked for by id or seq, or that expires, come its workflow and the tasks that wait for it: whatever
+    ends it must see them.
+    """
 
     by_id: dict[bytes, TaskRow] = msgspec.field(default_factory=dict)
     by_seq: dict[int, TaskRow] = msgspec.field(default_factory=dict)
+    """Those asked for, and those that wait for any of them or of the others."""
     by_key: dict[str, TaskRow] = msgspec.field(default_factory=dict)
     lanes: list[list[TaskRow]] = msgspec.field(default_factory=list)
     """In the order of `Needs.lanes`; fewer rows than the limit means that the lane has no more."""
     due: list[TaskRow] = msgspec.field(default_factory=list)
     expiry: list[TaskRow] = msgspec.field(default_factory=list)
+    workflows: dict[int, WorkflowRow] = msgspec.field(default_factory=dict)
+    """By number."""
 
 
 class LaneSummary(msgspec.Struct, frozen=True):
@@ -270,3 +358,5 @@ class Recovered(msgspec.Struct):
     leases: list[LeaseRow] = msgspec.field(default_factory=list)
     counts: dict[tuple[str, str], int] = msgspec.field(default_factory=dict)
     settings: dict[str, bytes] = msgspec.field(default_factory=dict)
+    sweeping: list[WorkflowRow] = msgspec.field(default_factory=list)
+    """Those with a sweep that has not passed all members."""

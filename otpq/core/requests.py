@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from otpq.core.effects import CancelRunning, Reply
-from otpq.core.history import CANCELLING, keep_last_run, note
-from otpq.core.state import QUEUED, SUCCEEDED
+from otpq.core.history import CANCELLING
+from otpq.core.state import SUCCEEDED
+from otpq.core.workflows import forget, is_broken, is_held, start_again
 from otpq.task import ENDED
 
 if TYPE_CHECKING:
@@ -50,37 +51,32 @@ def _cancel_leased(state: State, event: Cancel, row: TaskRow, lease: Lease) -> N
 
 
 def retry(state: State, event: Retry) -> None:
-    """Start ended tasks again: first attempt, no expiry, all of the history, and what its last run kept as a checkpoint."""
+    """Start ended tasks again; a member of a workflow not before that has ended."""
     for id in event.ids:
         row = state.task(id)
         if row is None:
             answer = "not_found"
-        elif row.state not in ENDED:
+        elif row.state not in ENDED or is_held(state, row):
             answer = "too_early"
-        elif row.state == SUCCEEDED:
+        elif row.state == SUCCEEDED or is_broken(state, row):
             answer = "too_late"
         else:
-            _start_again(state, row)
+            start_again(state, row)
             answer = "retried"
         state.ledger.acks.append(Reply(client=event.client, request=event.request, id=id, answer=answer))
 
 
-def _start_again(state: State, row: TaskRow) -> None:
-    keep_last_run(row)
-    note(row, state.now.wall, row.state, QUEUED)
-    row.attempt = row.interruptions = 0
-    row.reason = row.expires = row.started = row.finished = row.result = row.error = row.ran = row.progress = None
-    row.due = state.now.wall
-    state.move(row, row.state, QUEUED)
-    state.lanes.put(row)
-
-
 def delete(state: State, event: Delete) -> None:
-    """Forget ended tasks; with `waiting`, what waits too. What is in a lease stays."""
+    """Forget ended tasks; with `waiting`, what waits too. What is in a lease stays.
+
+    A member of a workflow under way is not forgotten: with `waiting` it is cancelled, which is an end that others hear of.
+    """
     for id in event.ids:
         row = state.task(id)
         if row is None:
             answer = "not_found"
+        elif is_held(state, row):
+            answer = _throw_out(state, row) if event.waiting else "too_early"
         elif row.state in ENDED or (event.waiting and row.seq not in state.leases.by_seq):
             _forget(state, row)
             answer = "deleted"
@@ -89,11 +85,19 @@ def delete(state: State, event: Delete) -> None:
         state.ledger.acks.append(Reply(client=event.client, request=event.request, id=id, answer=answer))
 
 
+def _throw_out(state: State, row: TaskRow) -> str:
+    if row.state in ENDED or row.seq in state.leases.by_seq:
+        return "too_early"
+    state.leave_line(row)
+    state.cancel(row, row.state)
+    return "deleted"
+
+
 def prune(state: State, event: Prune) -> None:
     """Forget those that are still as ended as they were when they were found."""
     for id, finished in event.tasks:
         row = state.task(id)
-        if row is not None and row.state in ENDED and row.finished == finished:
+        if row is not None and row.state in ENDED and row.finished == finished and not is_held(state, row):
             _forget(state, row)
             state.stats.pruned += 1
 
@@ -103,6 +107,8 @@ def _forget(state: State, row: TaskRow) -> None:
         state.leave_line(row)
     ledger = state.ledger
     ledger.count(row.queue, row.state, -1)
+    if row.workflow is not None:
+        forget(state, row)
     if ledger.fresh.pop(row.id, None) is not None:  # not even in the store yet
         ledger.inserts.remove(row)
         ledger.keys.pop(row.key or "", None)

@@ -20,13 +20,14 @@ from otpq.core.ledger import Ledger
 from otpq.core.memory import Reservations, needed
 from otpq.core.story import Story
 from otpq.core.window import Room, Window
-from otpq.errors import InvalidTransition
+from otpq.errors import InvalidTransition, InvariantBroken
 from otpq.task import DEFAULTS, ENDED, TRANSITIONS, Options, TaskState
 
 if TYPE_CHECKING:
     from otpq.core.demand import Session
     from otpq.core.leases import Lease
-    from otpq.core.records import Loaded, Recovered, TaskRow
+    from otpq.core.records import Loaded, Recovered, TaskRow, WorkflowRow
+    from otpq.core.workflows import Sweep
 
 __all__ = ["CANCELLED", "EXPIRED", "FAILED", "PENDING", "QUEUED", "RETRYING", "RUNNING", "SUCCEEDED", "Config", "State"]
 
@@ -111,9 +112,13 @@ class State:
         self.sessions: dict[str, Session] = {}
         self.cancels: dict[int, list[tuple[str, int, bytes]]] = {}
         """Who waits to hear what became of the cancelling of a leased task: (client, request, id)."""
+        self.sweeps: dict[int, Sweep] = {}
+        """What is being done to all members of workflows, by their numbers."""
         self.batches = 0
         self.balance_at = float("-inf")
         """When `balance.py` looks again, by the steady clock."""
+        self.has_late_member = False
+        """Whether dispatch found a member of a workflow that has expired: what waits for it must be read before it may end."""
         self.is_hungry = False
         """Whether something could be handed out if only it were read."""
         self.moves: dict[tuple[str, str], int] = {}
@@ -156,6 +161,25 @@ class State:
             return fresh
         loaded = self.loaded.by_id.get(id)
         return None if loaded is None or loaded.seq in self.ledger.deletes else self.live(loaded)
+
+    def member(self, seq: int) -> TaskRow:
+        """The one live row of a member of a workflow whose row, or one that it waits for, was asked for.
+
+        Raises:
+            InvariantBroken: It is not in the store.
+        """
+        fresh = self.ledger.members.get(seq)
+        if fresh is not None:
+            return fresh
+        loaded = self.loaded.by_seq.get(seq)
+        if loaded is None:
+            raise InvariantBroken(f"task {seq} of a workflow was not read")
+        return self.live(loaded)
+
+    def workflow(self, number: int) -> WorkflowRow | None:
+        """The workflow of a row that was asked for, as this step has left it so far."""
+        changed = self.ledger.workflows
+        return changed[number] if number in changed else self.loaded.workflows.get(number)
 
     def live(self, loaded: TaskRow) -> TaskRow:
         """The row that the core already holds for a loaded one, or that one."""

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeAlias
 import msgspec
 
 from otpq.core.history import CANCELLING, error_line, retry_reason
-from otpq.core.state import QUEUED, RETRYING
+from otpq.core.state import PENDING, QUEUED, RETRYING
 from otpq.errors import nearest
 from otpq.task import ENDED
 
@@ -32,7 +32,7 @@ class Why(msgspec.Struct, frozen=True):
     """A reason code with its facts."""
 
     code: str
-    """not_due, paused, handler_limit, no_memory, no_worker, no_handler or assigned."""
+    """blocked_by, not_due, paused, handler_limit, no_memory, no_worker, no_handler or assigned."""
     facts: Facts
     """Plain values. Tasks are named by their ids, in hexadecimal digits; pools by `node`, `pool` and `queues`."""
 
@@ -40,7 +40,7 @@ class Why(msgspec.Struct, frozen=True):
 def why(state: State, row: TaskRow, wall: float) -> Why | None:
     """Why the task of `row`, as the store has it, is not at work at the time `wall`; None: it has ended.
 
-    The first of these that is true: it is in somebody's lease, it is not due, it is paused, no pool serves its queue, no
+    The first of these that is true: it is in somebody's lease, others of its workflow come first, it is not due, it is paused, no pool serves its queue, no
     such pool knows its handler, its handler is at its limit, it or the one before it does not fit into any node's memory now,
     all pools are busy (`no_worker` too, with the facts).
     """
@@ -49,6 +49,8 @@ def why(state: State, row: TaskRow, wall: float) -> Why | None:
         return Why("assigned", _assigned(state, row, lease))
     if row.state in ENDED:
         return None
+    if row.state == PENDING and row.waits:
+        return Why("blocked_by", {"waits": row.waits})
     if row.state != QUEUED:
         return Why("not_due", _not_due(state, row, wall))
     return _held_up(state, row)

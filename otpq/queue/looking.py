@@ -7,6 +7,7 @@ process, or in the queue server where the store is in memory and no other proces
 
 from __future__ import annotations
 
+from math import isfinite
 from typing import TYPE_CHECKING, Final, NamedTuple, TypeAlias
 
 import msgspec
@@ -249,7 +250,7 @@ def view_of(row: TaskRow, running: frozenset[int], declared: dict[str, bytes], *
         priority=row.priority,
         created=row.created,
         updated=row.updated,
-        due=row.due,
+        due=row.due if isfinite(row.due) else None,
         started=row.started,
         finished=row.finished,
         expires=row.expires,
@@ -267,4 +268,5 @@ def view_of(row: TaskRow, running: frozenset[int], declared: dict[str, bytes], *
         error=row.error,
         history=encode(history_of(row)) if whole else b"",
         partition=row.partition,
+        waits=row.waits if row.state == TaskState.PENDING and row.waits else None,
     )

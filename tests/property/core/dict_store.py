@@ -9,11 +9,13 @@ from otpq.core.records import (
     Changes,
     LaneSummary,
     LeaseRow,
+    Link,
     Loaded,
     LogChunk,
     Needs,
     Recovered,
     TaskRow,
+    WorkflowRow,
 )
 from otpq.store.protocol import LOGGED_RUNS
 
@@ -47,6 +49,8 @@ class DictStore:
         self.counts: dict[tuple[str, str], int] = {}
         self.settings: dict[str, bytes] = {}
         self.logs: list[LogChunk] = []
+        self.workflows: dict[int, WorkflowRow] = {}
+        self.links: dict[int, Link] = {}
         self.last_seq = 0
         self.last_lease = 0
 
@@ -72,6 +76,14 @@ class DictStore:
             mortal = [(row.expires, row.seq) for row in rows if row.expires is not None and row.state not in ENDED]
             over = sorted(one for one in mortal if one[0] <= needs.expiry.until)
             loaded.expiry = [copy(self.rows[seq]) for _, seq in over[: needs.expiry.limit]]
+        asked = [*loaded.by_id.values(), *loaded.by_seq.values(), *loaded.expiry]
+        loaded.by_seq |= {seq: copy(self.rows[seq]) for row in asked for seq in row.followers if seq in self.rows}
+        numbers = {row.workflow for row in asked}
+        loaded.workflows = {
+            one.number: copy(one)
+            for one in self.workflows.values()
+            if one.number in numbers or one.id in needs.workflows
+        }
         return loaded
 
     def commit(self, changes: Changes) -> None:
@@ -107,6 +119,16 @@ class DictStore:
                 self.leases.pop(lease.lease, None)
         for seq in changes.deletes:
             del self.rows[seq]
+            self.links.pop(seq, None)
+        for link in changes.links:
+            assert link.seq in self.rows
+            self.links[link.seq] = link
+        for number, workflow in changes.workflows.items():
+            if workflow is None:
+                self.workflows.pop(number, None)
+            else:
+                assert workflow.id not in {one.id for one in self.workflows.values() if one.number != number}
+                self.workflows[number] = copy(workflow)
         self.logs = kept_of(self.logs, changes, self.rows)
         for key, difference in changes.counts.items():
             self.counts[key] = self.counts.get(key, 0) + difference
@@ -130,6 +152,7 @@ class DictStore:
             leases=list(self.leases.values()),
             counts=dict(self.counts),
             settings=dict(self.settings),
+            sweeping=[one for one in self.workflows.values() if one.sweep is not None and one.mark < one.total],
         )
 
     def counted(self) -> dict[tuple[str, str], int]:

@@ -4,6 +4,7 @@ Each step is played on a second core too, which must give the same effects. Befo
 and rebuilt from the store.
 """
 
+import math
 from typing import Any
 
 import msgspec
@@ -94,6 +95,10 @@ both = st.fixed_dictionaries({"f": declared, "g": declared})
 hooks = st.fixed_dictionaries({"f": declared, "g": declared}, optional={f"f:{kind}": st.just(b"") for kind in HOOKS})
 apps = st.one_of(both, both, hooks, st.fixed_dictionaries({"f": declared}), st.fixed_dictionaries({"g": declared}))
 bounds = st.sampled_from([None, None, 100.0])
+member_fields = new_tasks.map(lambda fields: {**fields, "key": None})
+members = st.lists(st.tuples(member_fields, st.sets(st.integers(0, 5), max_size=3)), min_size=1, max_size=6)
+"""Of each task how it is made, and which places it waits for; those that do not stand before it are left out."""
+policies = st.sampled_from(["fail", "fail", "continue", "collect"])
 
 
 class Pool:
@@ -174,6 +179,7 @@ class CoreMachine(RuleBasedStateMachine):
         self.told = 0
         self.submissions: list[ev.Submit] = []
         self.accepted: set[bytes] = set()
+        self.workflows: list[ev.SubmitWorkflow] = []
         self.inbox: list[ev.Event] = []
         self.charges = Charges(LEASE)
         self.hooked: set[str] = set()
@@ -248,23 +254,26 @@ class CoreMachine(RuleBasedStateMachine):
         before = {name: self.slots_of(name) for name in NAMES}
         old = set(self.store.leases)
         pruned = self.to_be_pruned(events, effects)
+        ended = {seq for seq, row in self.store.rows.items() if row.state in ENDED}
         for effect in effects:
             if isinstance(effect, ef.Persist):
                 self.store.commit(effect.changes)
             elif isinstance(effect, ef.Accepted):
                 self.accepted.update(effect.ids)
+            elif isinstance(effect, ef.WorkflowMade) and not effect.duplicate:
+                self.accepted.update(task.id for task in self.workflows[effect.request].tasks)
         last = {
             effect.id: effect.answer for effect in effects if isinstance(effect, ef.Reply) and effect.id is not None
         }
         by_id = {row.id: row for row in self.store.rows.values()}
-        for reply in (effect for effect in effects if isinstance(effect, ef.Reply)):
-            if reply.answer == "retried" and reply.id in by_id:
-                self.charges.forgive(by_id[reply.id].seq)
+        for seq in ended & set(self.store.rows):
+            if self.store.rows[seq].state not in ENDED:
+                self.charges.forgive(seq)
         for id, answer in last.items():
             if answer == "cancelled":
                 assert by_id[id].state == "cancelled"
         assert not pruned & set(by_id)
-        self.accepted -= pruned
+        self.accepted -= pruned | self.forgotten_members(events)
         self.accepted -= {id for id in self.accepted - set(by_id) if self.was_deleted(id, effects)}
         for id, place in places.items():
             if id in by_id:
@@ -298,10 +307,21 @@ class CoreMachine(RuleBasedStateMachine):
 
     def to_be_pruned(self, events: list[ev.Event], effects: list[ef.Effect]) -> set[bytes]:
         """The tasks that are still as ended as they were when they were found, and that nobody starts again."""
-        ended = {(row.id, row.finished) for row in self.store.rows.values() if row.state in ENDED}
+        ended = {
+            (row.id, row.finished)
+            for row in self.store.rows.values()
+            if row.state in ENDED and row.workflow is None  # of members see `forgotten_members`
+        }
         asked = {task for event in events if isinstance(event, ev.Prune) for task in event.tasks}
         again = {effect.id for effect in effects if isinstance(effect, ef.Reply) and effect.answer == "retried"}
         return {id for id, _ in asked & ended} - again
+
+    def forgotten_members(self, events: list[ev.Event]) -> set[bytes]:
+        """The members of workflows that are there no more, if any were to be pruned."""
+        if not any(isinstance(event, ev.Prune) for event in events):
+            return set()
+        ids = {task.id for workflow in self.workflows for task in workflow.tasks}
+        return ids - {row.id for row in self.store.rows.values()}
 
     def was_deleted(self, id: bytes, effects: list[ef.Effect]) -> bool:
         return any(isinstance(one, ef.Reply) and one.id == id and one.answer == "deleted" for one in effects)
@@ -362,7 +382,9 @@ class CoreMachine(RuleBasedStateMachine):
             if hook_of(row.name) is not None
         ]
         assert all(f"declared:{name}" in self.hooked for _, name in made)
-        if any(isinstance(event, ev.SessionOpened | ev.Retry | ev.Delete | ev.Prune) for event in events):
+        if any(
+            isinstance(event, ev.SessionOpened | ev.Retry | ev.Delete | ev.Prune | ev.RetryWorkflow) for event in events
+        ):
             return  # who has hooks, or what has ended, may have changed within the step
         ends = {"succeeded": "on_success", "failed": "on_failure"}
         wanted = [
@@ -430,6 +452,42 @@ class CoreMachine(RuleBasedStateMachine):
     def submit_again(self, n: int) -> None:
         old = self.submissions[n % len(self.submissions)]
         self.inbox.append(msgspec.structs.replace(old, resent=True))
+
+    @rule(members=members, on_failure=policies, is_alone=st.booleans())
+    def submit_workflow(
+        self, members: list[tuple[dict[str, Any], set[int]]], on_failure: str, *, is_alone: bool
+    ) -> None:
+        tasks = []
+        for fields, _ in members:
+            self.submitted += 1
+            tasks.append(ev.NewTask(id=self.submitted.to_bytes(16, "big"), **fields))
+        request = len(self.workflows)
+        workflow = ev.SubmitWorkflow(
+            client="c",
+            request=request,
+            id=request.to_bytes(16, "little"),
+            tasks=tasks,
+            after=[sorted(n for n in after if n < place) for place, (_, after) in enumerate(members)],
+            takes=[None] * len(tasks),
+            on_failure=on_failure,
+        )
+        self.workflows.append(workflow)
+        self.inbox.append(workflow)
+        if is_alone:
+            self.step()
+
+    @precondition(lambda self: self.workflows)
+    @rule(n=small, what=st.sampled_from(["cancel", "retry", "retry", "again"]), is_member=st.booleans())
+    def touch_workflow(self, n: int, what: str, *, is_member: bool) -> None:
+        workflow = self.workflows[n % len(self.workflows)]
+        id = workflow.tasks[n % len(workflow.tasks)].id if is_member else workflow.id
+        match what:
+            case "cancel":
+                self.inbox.append(ev.CancelWorkflow(client="c", request=0, id=id))
+            case "retry":
+                self.inbox.append(ev.RetryWorkflow(client="c", request=0, id=id))
+            case _:
+                self.inbox.append(workflow)
 
     @rule(n=small, batches=st.integers(0, 3), is_alone=st.booleans())
     def ask(self, n: int, batches: int, *, is_alone: bool) -> None:
@@ -647,6 +705,35 @@ class CoreMachine(RuleBasedStateMachine):
         runs = {seq: sorted(leases)[-LOGGED_RUNS:] for seq, leases in self.charges.runs.items()}
         wanted = [line for line in self.charges.lines if line[0] in self.store.rows and line[1] in runs[line[0]]]
         assert [(each.seq, each.lease, each.first) for each in self.store.logs] == sorted(wanted)
+
+    @invariant()
+    def workflows_are_as_their_members(self) -> None:
+        for workflow in self.store.workflows.values():
+            rows = [row for row in self.store.rows.values() if row.workflow == workflow.number]
+            forgotten = workflow.total - workflow.kept
+            ended = [row for row in rows if row.state in ENDED]
+            assert len(rows) == workflow.kept > 0
+            assert not forgotten or workflow.finished is not None
+            assert workflow.ended == len(ended) + forgotten
+            assert 0 <= workflow.failed - sum(row.state != "succeeded" for row in ended) <= forgotten
+            assert (workflow.finished is None) == (workflow.ended < workflow.total or workflow.sweep is not None)
+
+    @invariant()
+    def members_wait_for_those_before_them_and_for_nothing_else(self) -> None:
+        for seq, row in self.store.rows.items():
+            if row.workflow is None:
+                assert row.waits is None
+                continue
+            if row.state not in ENDED:
+                assert (row.due == math.inf) == bool(row.waits), row
+                assert row.state == "pending" or row.due < math.inf
+            link = self.store.links.get(seq)
+            places = [] if link is None else msgspec.msgpack.decode(link.after)
+            before = [
+                self.store.rows[row.workflow + place] for place in places if row.workflow + place in self.store.rows
+            ]
+            if len(before) == len(places):
+                assert row.waits == sum(one.state != "succeeded" and not one.told for one in before), row
 
     @invariant()
     def pauses_are_signed(self) -> None:
