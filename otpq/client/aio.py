@@ -358,7 +358,7 @@ class AsyncClient:
     @overload
     async def cancel(
         self,
-        what: str | AsyncTaskHandle[Any],
+        what: str | AsyncTaskHandle[Any] | AsyncWorkflowHandle[Any],
         grace: float = 5.0,
         *,
         on_progress: Callable[[int], object] | None = None,
@@ -370,7 +370,7 @@ class AsyncClient:
 
     async def cancel(
         self,
-        what: str | AsyncTaskHandle[Any] | Selector,
+        what: str | AsyncTaskHandle[Any] | AsyncWorkflowHandle[Any] | Selector,
         grace: float = 5.0,
         *,
         on_progress: Callable[[int], object] | None = None,
@@ -381,7 +381,7 @@ class AsyncClient:
         (`ctx.cancelled()`), then its child is ended. 'too_late': it has ended.
 
         Args:
-            what: A task's id, its handle, or a selector. What that selects is cancelled some thousands at a time.
+            what: A task's id, its handle, that of a workflow, or a selector. What that selects is cancelled some thousands at a time.
             grace: Seconds for those that run.
             on_progress: Told after each of these parts how many it was done to so far. So with `retry`, `delete` and `purge`.
 

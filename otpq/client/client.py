@@ -402,7 +402,11 @@ class Client:
 
     @overload
     def cancel(
-        self, what: str | TaskHandle[Any], grace: float = 5.0, *, on_progress: Callable[[int], object] | None = None
+        self,
+        what: str | TaskHandle[Any] | WorkflowHandle[Any],
+        grace: float = 5.0,
+        *,
+        on_progress: Callable[[int], object] | None = None,
     ) -> str: ...
     @overload
     def cancel(
@@ -411,7 +415,7 @@ class Client:
 
     def cancel(
         self,
-        what: str | TaskHandle[Any] | Selector,
+        what: str | TaskHandle[Any] | WorkflowHandle[Any] | Selector,
         grace: float = 5.0,
         *,
         on_progress: Callable[[int], object] | None = None,
@@ -422,7 +426,7 @@ class Client:
         (`ctx.cancelled()`), then its child is ended. 'too_late': it has ended.
 
         Args:
-            what: A task's id, its handle, or a selector. What that selects is cancelled some thousands at a time.
+            what: A task's id, its handle, that of a workflow, or a selector. What that selects is cancelled some thousands at a time.
             grace: Seconds for those that run.
             on_progress: Told after each of these parts how many it was done to so far. So with `retry`, `delete` and `purge`.
 

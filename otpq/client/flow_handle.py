@@ -127,6 +127,36 @@ class WorkflowHandle(Generic[R_co]):
         """The workflow's id, 32 hexadecimal digits."""
         return self._of.key.hex()
 
+    @property
+    def id(self) -> str:
+        """The last task's id, or the workflow's where the result is not one task's."""
+        return self.workflow
+
+    @property
+    def state(self) -> str:
+        """`running`, `succeeded`, `failed` or `cancelled`."""
+        return self.status(members=False).state
+
+    @property
+    def progress(self) -> Progress | None:
+        """(fraction, '3 of 10'): how many of its tasks have ended."""
+        return self.status(members=False).progress
+
+    @property
+    def ready(self) -> bool:
+        """Whether all its tasks have ended."""
+        return self.status(members=False).has_ended
+
+    @property
+    def successful(self) -> bool:
+        """Whether it has succeeded."""
+        return self.state == "succeeded"
+
+    @property
+    def failed(self) -> bool:
+        """Whether it has failed."""
+        return self.state == "failed"
+
     @abstractmethod
     def get(self, timeout: float | None = None) -> R_co:
         """The result, waited for up to `timeout` seconds; None waits for ever.
@@ -137,6 +167,16 @@ class WorkflowHandle(Generic[R_co]):
             TaskExpired: A task had not started when its time was over.
             TimeoutError: It had not ended in time. It goes on.
         """
+
+    @abstractmethod
+    def then(
+        self, ok: Callable[[R_co], object] | None = None, error: Callable[[BaseException], object] | None = None
+    ) -> None:
+        """Call `ok(result)` or `error(exception)` on the client's callback thread when the result is there, or none will be."""
+
+    def cancel(self, grace: float = 5.0) -> str:
+        """End the workflow: 'cancelling' (those that run have `grace` seconds) or 'too_late'."""
+        return self._client_of().cancel_workflow(self.workflow, grace)
 
     def children(self) -> list[TaskHandle[Any]]:
         """The handles of all its tasks, by their places: in the order in which they are written."""
@@ -195,7 +235,7 @@ class WorkflowHandle(Generic[R_co]):
             self._client_of().handle(guilty).get()
 
 
-class ChainHandle(WorkflowHandle[R_co], TaskHandle[R_co]):
+class ChainHandle(TaskHandle[R_co], WorkflowHandle[R_co]):
     """A workflow whose result is that of one task, its last. `id`, `state`, `progress` are that task's; the rest is of the whole."""
 
     __slots__ = ("_of",)
@@ -203,10 +243,6 @@ class ChainHandle(WorkflowHandle[R_co], TaskHandle[R_co]):
     def __init__(self, of: Submitted, last: int) -> None:
         TaskHandle.__init__(self, of.client, of.session, of.id_of(last))
         self._of = of
-
-    def get(self, timeout: float | None = None) -> R_co:
-        """The last task's result. Raises as `WorkflowHandle.get` does."""
-        return TaskHandle.get(self, timeout)
 
     def result_of(self, outcome: Outcome) -> R_co:
         """The result, or the error with which the workflow ended."""
@@ -243,36 +279,6 @@ class GroupHandle(WorkflowHandle[R_co]):
             place: TaskHandle(of.client, of.session, of.id_of(place)) for place in places_in(of.shape)
         }
 
-    @property
-    def id(self) -> str:
-        """The workflow's id; there is no task of this one."""
-        return self.workflow
-
-    @property
-    def state(self) -> str:
-        """`running`, `succeeded`, `failed` or `cancelled`."""
-        return self.status(members=False).state
-
-    @property
-    def progress(self) -> Progress:
-        """(fraction, '3 of 10'): how many of its tasks have ended."""
-        return self.status(members=False).progress
-
-    @property
-    def ready(self) -> bool:
-        """Whether all its tasks have ended."""
-        return self.status(members=False).has_ended
-
-    @property
-    def successful(self) -> bool:
-        """Whether it has succeeded."""
-        return self.state == "succeeded"
-
-    @property
-    def failed(self) -> bool:
-        """Whether it has failed."""
-        return self.state == "failed"
-
     def get(self, timeout: float | None = None) -> R_co:
         """The results in order, as what comes after the group would get them. Raises as `WorkflowHandle.get` does."""
         self._client_of().wait_ended(self._parts.values(), timeout)
@@ -301,10 +307,6 @@ class GroupHandle(WorkflowHandle[R_co]):
         client = self._client_of()
         when_all(cells, lambda: client.callbacks.put(lambda: call_back(self._result, ok, error)))
 
-    def cancel(self, grace: float = 5.0) -> str:
-        """End the workflow: 'cancelling' (those that run have `grace` seconds) or 'too_late'."""
-        return self._client_of().cancel_workflow(self.workflow, grace)
-
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.workflow}>"
 
@@ -320,6 +322,11 @@ class AsyncWorkflowHandle(Generic[R_co]):
     def workflow(self) -> str:
         """The workflow's id, 32 hexadecimal digits."""
         return self._of.key.hex()
+
+    @property
+    def id(self) -> str:
+        """The last task's id, or the workflow's where the result is not one task's."""
+        return self.workflow
 
     @abstractmethod
     async def get(self, timeout: float | None = None) -> R_co:  # noqa: ASYNC109 - as the blocking one
@@ -384,7 +391,7 @@ class AsyncWorkflowHandle(Generic[R_co]):
             await self._client_of().handle(guilty).get()
 
 
-class AsyncChainHandle(AsyncWorkflowHandle[R_co], AsyncTaskHandle[R_co]):
+class AsyncChainHandle(AsyncTaskHandle[R_co], AsyncWorkflowHandle[R_co]):
     """As `ChainHandle`."""
 
     __slots__ = ("_of",)
@@ -392,10 +399,6 @@ class AsyncChainHandle(AsyncWorkflowHandle[R_co], AsyncTaskHandle[R_co]):
     def __init__(self, of: Submitted, last: int) -> None:
         AsyncTaskHandle.__init__(self, of.client, of.session, of.id_of(last))
         self._of = of
-
-    async def get(self, timeout: float | None = None) -> R_co:  # noqa: ASYNC109 - as the blocking one
-        """The last task's result. Raises as `WorkflowHandle.get` does."""
-        return await AsyncTaskHandle.get(self, timeout)
 
     async def result_of(self, outcome: Outcome) -> R_co:
         """The result, or the error with which the workflow ended."""
@@ -405,6 +408,10 @@ class AsyncChainHandle(AsyncWorkflowHandle[R_co], AsyncTaskHandle[R_co]):
             failure = cancelled
         await self._raise_cause()
         raise failure
+
+    async def cancel(self, grace: float = 5.0) -> str:
+        """End the workflow: 'cancelling' (those that run have `grace` seconds) or 'too_late'."""
+        return await self._client.cancel_workflow(self.workflow, grace)
 
     def _start_anew(self) -> None:
         self.forget_outcome()
@@ -427,11 +434,6 @@ class AsyncGroupHandle(AsyncWorkflowHandle[R_co]):
         self._parts: dict[int, AsyncTaskHandle[Any]] = {
             place: AsyncTaskHandle(of.client, of.session, of.id_of(place)) for place in places_in(of.shape)
         }
-
-    @property
-    def id(self) -> str:
-        """The workflow's id; there is no task of this one."""
-        return self.workflow
 
     async def get(self, timeout: float | None = None) -> R_co:  # noqa: ASYNC109 - as the blocking one
         """The results in order, as what comes after the group would get them. Raises as `WorkflowHandle.get` does."""

@@ -181,7 +181,7 @@ def group(*calls: Step | Iterable[Step], title: str | None = None, on_failure: O
 
 
 def chord(
-    calls: Group | Iterable[Step],
+    calls: Step | Iterable[Step],
     callback: Step,
     title: str | None = None,
     on_failure: OnFailure | None = None,
