@@ -38,13 +38,18 @@ def workflow_lines(status: WorkflowStatus) -> list[str]:
     """How a workflow stands, and its tasks, as far as they were asked for."""
     rows = [row for alike in _alike(status.members) for row in _rows(alike)]
     if not rows:
-        return [_head(status)]
+        return [_plain(_head(status))]
     table = [("PLACE", "STATE", "ID", "NAME"), *rows]
     widths = [max(len(row[column]) for row in table) for column in range(3)]
     lines = [
         "  ".join([*(cell.ljust(width) for cell, width in zip(row, widths, strict=False)), row[3]]) for row in table
     ]
-    return [_head(status), *lines]
+    return [_plain(_head(status)), *map(_plain, lines)]
+
+
+def _plain(line: str) -> str:
+    """A line without what a terminal would obey: names and titles are other people's words."""
+    return line if line.isprintable() else "".join(char if char.isprintable() else " " for char in line)
 
 
 def _head(status: WorkflowStatus) -> str:

@@ -79,6 +79,12 @@ def test_without_members_there_is_a_line() -> None:
     assert picture(state="succeeded") == ["workflow w: succeeded, 0 of 0 ended, on_failure=fail"]
 
 
+def test_what_a_terminal_would_obey_is_not_sent() -> None:
+    lines = picture(member(0, "a\x1b[31m", "queued", title="two\nlines"), title="\x1b[0m")
+    assert len(lines) == 3
+    assert all(line.isprintable() for line in lines)
+
+
 def test_places_are_told_in_ranges() -> None:
     assert ranges([]) == ""
     assert ranges([1, 2, 3, 7, 9, 10]) == "1-3, 7, 9-10"
