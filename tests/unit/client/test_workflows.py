@@ -87,6 +87,8 @@ def test_the_result_of_an_empty_group_is_an_empty_list_and_who_waits_waits_for_w
     assert (unpack(callback.task.payload)[0], callback.after, callback.takes) == ([[]], [], None)
     _, last = new_workflow(planned(chain(c("a"), group(), Call("b", (1,)))), ID).members
     assert (unpack(last.task.payload)[0], last.after, last.takes) == ([[], 1], [0], None)
+    flow = chain(c("a"), group(group(), c("b")), c("c"))
+    assert lowered(flow)[-1] == ("c", [1], [[], 1]), "of an empty part nothing is waited for"
     assert planned(group()) == Plan([], [], "fail", None)
 
 
