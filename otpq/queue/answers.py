@@ -7,6 +7,7 @@ from collections import deque
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
+from otpq.core import effects as ef
 from otpq.core import events as ev
 from otpq.core.records import Needs
 from otpq.errors import did_you_mean
@@ -14,20 +15,21 @@ from otpq.otp import NoConnection, send_request, tree
 from otpq.queue import queries
 from otpq.queue.bulks import Bulk, bulk_of, states_of
 from otpq.queue.clients import session_of
-from otpq.queue.looking import Selected, get_tasks, list_tasks, read_log
+from otpq.queue.looking import Selected, get_tasks, list_tasks, list_workflows, read_log, read_workflow
 from otpq.queue.messages import Reload, Scale
 from otpq.queue.stats import Workers, queue_stats, worker_stats
 from otpq.queue.turns import Unanswered
 from otpq.queue.whereabouts import whereabouts
-from otpq.task import TaskState
+from otpq.queue.workflows import event_of, waits_for
+from otpq.task import SCRIPT_HANDLER, TaskState
 from otpq.wire import messages as wire
 from otpq.wire import verbs
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
-    from otpq.core import effects as ef
     from otpq.core.core import QueueCore
+    from otpq.core.records import TaskRow
     from otpq.core.why import Why
     from otpq.otp import Pid, Registry, Response
     from otpq.queue.clients import Clients
@@ -225,6 +227,16 @@ class Answers:
         if not bulk.missing:
             self._go_on(session, effect.request, bulk)
 
+    def workflow_made(self, effect: ef.WorkflowMade | ef.WorkflowRefused) -> None:
+        """The core has decided about the tasks of a workflow."""
+        session = session_of(effect.client)
+        if isinstance(effect, ef.WorkflowMade):
+            warnings = [wire.Refusal(each.index, each.code, each.message) for each in effect.warnings]
+            self.clients.tell(session, queries.answer(effect.request, verbs.Made(effect.duplicate, warnings)))
+            return
+        first = effect.refusals[0]
+        self.fail(session, effect.request, first.code, first.message, "members", facts={"index": first.index})
+
     def core_lost(self, trouble: Trouble) -> None:
         """The core is thrown away, and with it the answers that it owes."""
         for (client, number), bulk in list(self.bulks.items()):
@@ -263,9 +275,12 @@ class Answers:
 
 
 def _single(effect: ef.Reply) -> wire.FromServer:
+    facts: dict[str, str | int | float] = {} if effect.id is None else {"id": effect.id.hex()}
     if effect.answer == "not_found":
-        facts: dict[str, str | int | float] = {} if effect.id is None else {"id": effect.id.hex()}
         return wire.Failed(effect.request, "not_found", "there is no such task", facts=facts)
+    if effect.answer == "incomplete":
+        text = "some of its tasks have been forgotten, and perhaps what others take from them"
+        return wire.Failed(effect.request, "incomplete", text, facts=facts)
     return queries.answer(effect.request, effect.answer)
 
 
@@ -294,13 +309,42 @@ def _why(on: Answers, session: bytes, query: wire.Query, body: verbs.TaskRef) ->
     if row is None:
         raise queries.BadQuery("not_found", "there is no such task", facts={"id": body.id.hex()})
     why = on.core().why(row, time.time())
-    reason = why and verbs.Reason(why.code, {**why.facts, **_beside(on, row.seq, why)})
+    reason = why and verbs.Reason(why.code, {**why.facts, **_beside(on, row, why)})
     on.clients.tell(session, queries.answer(query.number, reason))
 
 
-def _beside(on: Answers, seq: int, why: Why) -> dict[str, Any]:
+def _beside(on: Answers, row: TaskRow, why: Why) -> dict[str, Any]:
+    if why.code == "blocked_by" and row.workflow is not None:
+        return {"tasks": waits_for(on.reading, row.seq, row.workflow)}
     rows, members = on.workers.rows(), on.federation().members()
-    return whereabouts(why.code, why.facts, seq, workers=rows, nodes=members, open_of=on.core().open_of)
+    return whereabouts(why.code, why.facts, row.seq, workers=rows, nodes=members, open_of=on.core().open_of)
+
+
+# --- workflows -------------------------------------------------------------------------------------------------------
+
+
+def _submit_workflow(on: Answers, session: bytes, query: wire.Query, body: verbs.NewWorkflow) -> None:
+    if sum(len(member.after) for member in body.members) > verbs.MAX_EDGES:
+        raise queries.BadQuery("invalid", f"a task waits for another at most {verbs.MAX_EDGES:,} times", "members")
+    if any(member.task.name == SCRIPT_HANDLER for member in body.members):
+        raise queries.BadQuery("invalid", "a script cannot be a member of a workflow yet", "members")
+    on.ask_core(event_of(name_of(session), query.number, body))
+
+
+def _workflow(on: Answers, session: bytes, query: wire.Query, body: verbs.WorkflowOf) -> None:
+    on.look_up(session, query.number, read_workflow(body, on.running_now()))
+
+
+def _workflows(on: Answers, session: bytes, query: wire.Query, body: verbs.ListWorkflows) -> None:
+    on.look_up(session, query.number, list_workflows(body))
+
+
+def _cancel_workflow(on: Answers, session: bytes, query: wire.Query, body: verbs.CancelTask) -> None:
+    on.ask_core(ev.CancelWorkflow(client=name_of(session), request=query.number, id=body.id, grace=body.grace))
+
+
+def _retry_workflow(on: Answers, session: bytes, query: wire.Query, body: verbs.TaskRef) -> None:
+    on.ask_core(ev.RetryWorkflow(client=name_of(session), request=query.number, id=body.id))
 
 
 # --- requests of the core --------------------------------------------------------------------------------------------
@@ -520,5 +564,10 @@ ANSWERS: Final[dict[str, Callable[[Answers, bytes, wire.Query, Any], object]]] =
     "stats": facts,
     "events": _events,
     "limits": _limits,
+    "submit_workflow": _submit_workflow,
+    "workflow": _workflow,
+    "workflows": _workflows,
+    "cancel_workflow": _cancel_workflow,
+    "retry_workflow": _retry_workflow,
 }
 """What answers each verb; None: it has answered, or will when the store was looked into or the core has decided."""

@@ -15,6 +15,8 @@ import msgspec
 from otpq.core.history import CANCELLING, history_of
 from otpq.queue.log_pages import Place, log_page
 from otpq.queue.queries import BadQuery
+from otpq.queue.workflows import page as workflow_page
+from otpq.queue.workflows import workflow_view
 from otpq.store.protocol import Filters
 from otpq.task import ENDED, Options, TaskState
 from otpq.wire import verbs
@@ -22,7 +24,7 @@ from otpq.wire.codec import encode
 from otpq.wire.messages import FETCH_ABOVE, MAX_PAYLOAD
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Iterator, Sequence
+    from collections.abc import Generator, Iterable, Iterator, Sequence
 
     from otpq.core.records import TaskRow
     from otpq.store.protocol import Reading
@@ -39,8 +41,10 @@ __all__ = [
     "count_tasks",
     "get_tasks",
     "list_tasks",
+    "list_workflows",
     "look",
     "read_log",
+    "read_workflow",
     "select_ids",
     "view_of",
 ]
@@ -92,7 +96,20 @@ class CountLook(msgspec.Struct, frozen=True, tag=True):
     not_running: bool = False
 
 
-AnyLook: TypeAlias = Look | LogLook | CountLook
+class WorkflowLook(msgspec.Struct, frozen=True, tag=True):
+    """How a workflow stands, and some of its members. Seen: (id, the packed `WorkflowView`)."""
+
+    ask: verbs.WorkflowOf
+    running: frozenset[int]
+
+
+class WorkflowsLook(msgspec.Struct, frozen=True, tag=True):
+    """Which workflows there are. Seen: (nothing, the packed `WorkflowPage`)."""
+
+    ask: verbs.ListWorkflows
+
+
+AnyLook: TypeAlias = Look | LogLook | CountLook | WorkflowLook | WorkflowsLook
 
 
 class Seen(msgspec.Struct, frozen=True, tag=True):
@@ -132,16 +149,34 @@ def look(reading: Reading, what: AnyLook) -> Seen:
         without = what.running if what.not_running else ()
         counted = reading.count(what.filters, after=what.after, scan=COUNTED, without=without)
         return Seen([], counted.next, counted.count)
+    if isinstance(what, WorkflowLook):
+        view = workflow_view(reading, what.ask, what.running)
+        return Seen([] if view is None else [(view.id, msgspec.Raw(encode(view)))], None)
+    if isinstance(what, WorkflowsLook):
+        return Seen([(b"", msgspec.Raw(encode(workflow_page(reading, what.ask.limit, what.ask.after))))], None)
+    return _look_at_tasks(reading, what)
+
+
+def _look_at_tasks(reading: Reading, what: Look) -> Seen:
     page = reading.tasks(what.filters, limit=what.limit, after=what.after)
     rows = [row for row in page.rows if not (what.not_running and row.seq in what.running)]
-    return Seen([(row.id, _packed_view(row, what) if what.views else _NOTHING) for row in rows], page.next)
+    workflows = _workflow_ids(reading, rows) if what.views else {}
+    return Seen([(row.id, _packed_view(row, what, workflows) if what.views else _NOTHING) for row in rows], page.next)
+
+
+def _workflow_ids(reading: Reading, rows: Iterable[TaskRow]) -> dict[int | None, bytes]:
+    """The ids of the workflows that these are members of, by number."""
+    numbers = {row.workflow for row in rows if row.workflow is not None}
+    return {number: found.id for number in numbers if (found := reading.workflow(number)) is not None}
 
 
 _NOTHING: Final = msgspec.Raw(encode(None))
 
 
-def _packed_view(row: TaskRow, what: Look) -> msgspec.Raw:
-    return msgspec.Raw(encode(view_of(row, what.running, what.declared, whole=what.whole)))
+def _packed_view(row: TaskRow, what: Look, workflows: dict[int | None, bytes]) -> msgspec.Raw:
+    view = view_of(row, what.running, what.declared, whole=what.whole)
+    workflow = workflows.get(row.workflow)
+    return msgspec.Raw(encode(view if workflow is None else msgspec.structs.replace(view, workflow=workflow)))
 
 
 # --- questions -------------------------------------------------------------------------------------------------------
@@ -159,6 +194,20 @@ def get_tasks(ids: Sequence[bytes], running: frozenset[int], declared: dict[str,
             text = f"these tasks are more than {MAX_PAYLOAD:,} bytes; ask for fewer at a time"
             raise BadQuery("too_large", text, "ids")
     return encode([found[id_] for id_ in ids if id_ in found])
+
+
+def read_workflow(ask: verbs.WorkflowOf, running: frozenset[int]) -> Inquiry:
+    """How a workflow stands."""
+    seen = yield WorkflowLook(ask, running)
+    if not seen.found:
+        raise BadQuery("not_found", "there is no such workflow", facts={"id": ask.id.hex()})
+    return bytes(seen.found[0][1])
+
+
+def list_workflows(ask: verbs.ListWorkflows) -> Inquiry:
+    """A page of workflows."""
+    seen = yield WorkflowsLook(ask)
+    return bytes(seen.found[0][1])
 
 
 def read_log(ask: verbs.LogsOf) -> Inquiry:

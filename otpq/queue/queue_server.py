@@ -32,6 +32,7 @@ from otpq.queue.engine import Engine, now
 from otpq.queue.federation import LOOK_EVERY, Federation, Hooks, RemotePool
 from otpq.queue.happenings import Happenings
 from otpq.queue.inbox import Arrived, PolledInbox
+from otpq.queue.inputs import filled
 from otpq.queue.looking import PATIENCE, look
 from otpq.queue.lookups import LOOK, Lookups
 from otpq.queue.messages import (
@@ -76,6 +77,8 @@ STEP: Final = 1_000
 """Tasks in one step, about: beyond that a commit takes longer and nothing is gained."""
 FAULTY: Final = 1_000
 """Peers that are remembered to have sent what makes no sense."""
+_ASKED: Final = ev.Cancel | ev.Retry | ev.Delete | ev.Pause | ev.SubmitWorkflow | ev.CancelWorkflow | ev.RetryWorkflow
+"""Events that somebody waits for to be answered by a query's number."""
 PATIENT: Final = frozenset({ev.Results, ev.Demand, ev.Heartbeat, ev.Running})
 """Events that may wait for others. Demand comes with results, and before a worker has nothing left."""
 
@@ -352,7 +355,7 @@ class QueueServer(GenServer):
         while self._queue and weight < STEP:
             event = self._queue.popleft()
             events.append(event)
-            weight += len(event.tasks) if isinstance(event, ev.Submit) else 1
+            weight += len(event.tasks) if isinstance(event, ev.Submit | ev.SubmitWorkflow) else 1
             if isinstance(event, ev.Results):
                 weight += len(event.results)
         return events
@@ -376,6 +379,8 @@ class QueueServer(GenServer):
                     self._send_refused(effect)
                 case ef.Reply():
                     self._send_reply(effect)
+                case ef.WorkflowMade() | ef.WorkflowRefused():
+                    self._answers.workflow_made(effect)
                 case _:
                     to_pools.setdefault(effect.session, []).append(effect)
         self._send_outbox()
@@ -395,12 +400,26 @@ class QueueServer(GenServer):
         pool = self._pools.pid_of(session)
         if pool is None:
             return
+        effects = [filled for effect in effects if (filled := self._filled(effect)) is not None]
         is_dispatch = any(isinstance(effect, ef.Dispatch) for effect in effects)
         if is_dispatch:
             hit("dispatch.before")
         self._tell(pool, tuple(effects))
         if is_dispatch:
             hit("dispatch.after")
+
+    def _filled(self, effect: ef.Told) -> ef.Told | None:
+        """What is told to a pool; a batch with what its tasks take from others. None: nothing, or not now."""
+        if not isinstance(effect, ef.Dispatch) or all(row.workflow is None for row in effect.rows):
+            return effect
+        try:
+            batch, results = filled(effect, self._reading, now().wall)
+        except StoreError as error:
+            logger.warning("what a batch takes from others cannot be read, it is sent later: %s", error)
+            return None
+        if results is not None:
+            self._queue.append(results)
+        return batch
 
     def _send_outbox(self) -> None:
         outbox, self._clients.outbox = self._clients.outbox, []
@@ -423,7 +442,7 @@ class QueueServer(GenServer):
         self._refuse((event for event in lost if isinstance(event, ev.Submit)), trouble)
         # Results come again from the pools when they are asked to open anew; requests fail now.
         for event in lost:
-            if isinstance(event, ev.Cancel | ev.Retry | ev.Delete | ev.Pause):
+            if isinstance(event, _ASKED):
                 self._answers.fail(session_of(event.client), event.request, *trouble)
         self._answers.core_lost(trouble)
         self._send_outbox()

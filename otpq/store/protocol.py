@@ -16,16 +16,18 @@ from otpq.task import TaskState
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
 
-    from otpq.core.records import Changes, LeaseRow, Loaded, LogChunk, Needs, Recovered
+    from otpq.core.records import Changes, LeaseRow, Link, Loaded, LogChunk, Needs, Recovered, WorkflowRow
 
 __all__ = [
     "LOGGED_RUNS",
     "SCAN",
     "Counted",
     "Counts",
+    "End",
     "Ended",
     "EndedPage",
     "Filters",
+    "MemberLine",
     "Page",
     "Reading",
     "Store",
@@ -97,6 +99,28 @@ class EndedPage(msgspec.Struct, frozen=True):
     found: list[Ended]
     next: int | None
     """Where the next step begins; None: the walk is over."""
+
+
+class End(msgspec.Struct, frozen=True, gc=False):
+    """How a task ended, or where it is."""
+
+    seq: int
+    id: bytes
+    name: str
+    state: str
+    result: bytes | None
+    error: bytes | None
+
+
+class MemberLine(msgspec.Struct, frozen=True, gc=False):
+    """A member of a workflow, in a line."""
+
+    seq: int
+    id: bytes
+    name: str
+    state: str
+    title: str | None
+    reason: str | None
 
 
 class Store(Protocol):
@@ -241,6 +265,34 @@ class Reading(Protocol):
             after: The `next` of the step before; None starts a new walk.
             scan: Rows to look at in this step.
         """
+        ...
+
+    def links(self, first: int, last: int) -> dict[int, Link]:
+        """What the members of workflows with the seqs `first` to `last` wait for and take, by seq."""
+        ...
+
+    def ends(self, first: int, last: int) -> dict[int, End]:
+        """How the tasks with the seqs `first` to `last` ended, by seq; those that are gone are left out."""
+        ...
+
+    def workflow(self, number: int | None = None, id: bytes | None = None) -> WorkflowRow | None:
+        """The workflow of that number or id, or None."""
+        ...
+
+    def workflows(self, *, limit: int = 100, after: int | None = None) -> list[WorkflowRow]:
+        """Workflows with a number below `after`, the newest first, at most `limit`."""
+        ...
+
+    def members(self, first: int, last: int, limit: int) -> list[MemberLine]:
+        """The tasks with the seqs `first` to `last`, in order, at most `limit`."""
+        ...
+
+    def member_counts(self, first: int, last: int) -> dict[str, int]:
+        """How many of the tasks with the seqs `first` to `last` are in which state, as rows have it."""
+        ...
+
+    def blocked(self) -> dict[str, int]:
+        """How many tasks wait for others, by queue."""
         ...
 
     def close(self) -> None:

@@ -29,7 +29,7 @@ from otpq.store.several import several
 from otpq.store.sqlite_errors import refused_at_commit, refused_before_commit, translated
 from otpq.store.sqlite_lanes import LaneNumbers
 from otpq.store.sqlite_reader import SqliteReader
-from otpq.store.sqlite_rows import Inserts, lease_rows, lease_values, success_values, task_rows
+from otpq.store.sqlite_rows import Inserts, lease_rows, lease_values, success_values, task_rows, workflow_rows
 from otpq.store.sqlite_schema import migrate
 
 if TYPE_CHECKING:
@@ -96,7 +96,24 @@ class SqliteStore:
                 loaded.due = task_rows(db.execute(_SQL["due"], (*needs.due.after, needs.due.limit)))
             if needs.expiry is not None:
                 loaded.expiry = task_rows(db.execute(_SQL["expiry"], (needs.expiry.until, needs.expiry.limit)))
+            for id in needs.workflows:
+                for workflow in workflow_rows(db.execute(_SQL["workflow_by_id"], (id,))):
+                    loaded.workflows[workflow.number] = workflow
+            self._follow(db, loaded)
             return loaded
+
+    def _follow(self, db: apsw.Connection, loaded: Loaded) -> None:
+        """Add the workflows of what was asked for, and the tasks that wait for it."""
+        asked = [*loaded.by_id.values(), *loaded.by_seq.values(), *loaded.expiry]
+        members = [row for row in asked if row.workflow is not None]
+        if not members:
+            return
+        for number in {row.workflow for row in members} - loaded.workflows.keys():
+            for workflow in workflow_rows(db.execute(_SQL["workflow"], (number,))):
+                loaded.workflows[workflow.number] = workflow
+        followers = {seq for row in members for seq in row.followers} - loaded.by_seq.keys()
+        for row in self._tasks(db, "task_by_seq", [(seq,) for seq in followers]):
+            loaded.by_seq[row.seq] = row
 
     def commit(self, changes: Changes) -> None:
         """Write `changes` in one transaction, inside which the epoch is checked, and sync it."""
@@ -141,6 +158,7 @@ class SqliteStore:
                     leases=lease_rows(db.execute(_SQL["leases"])),
                     counts={(queue, state): tasks for queue, state, tasks in db.execute(_SQL["counts"]) if tasks},
                     settings=dict(db.execute(_SQL["settings"])),
+                    sweeping=workflow_rows(db.execute(_SQL["sweeping"])),
                 )
             except msgspec.MsgspecError as error:
                 raise StoreDamaged(self._place.name, f"an open lease does not decode: {error}") from error
@@ -179,10 +197,8 @@ class SqliteStore:
         if changes.successes:
             self._succeed(db, changes.successes)
         if changes.deletes:
-            seqs: list[SQLiteValues] = [(seq,) for seq in changes.deletes]
-            self._change_each(db, "delete_task", seqs)
-            db.executemany(_SQL["delete_payload"], seqs)
-            db.executemany(_SQL["delete_logs"], seqs)
+            self._delete(db, changes.deletes)
+        self._put_workflows(db, changes)
         if changes.logs:
             self._log(db, changes.logs)
         self._put_leases(db, changes.leases)
@@ -205,6 +221,12 @@ class SqliteStore:
         if inserts.payloads:
             db.executemany(_SQL["insert_payload"], inserts.payloads)
 
+    def _delete(self, db: apsw.Connection, deletes: list[int]) -> None:
+        seqs: list[SQLiteValues] = [(seq,) for seq in deletes]
+        self._change_each(db, "delete_task", seqs)
+        for query in ("delete_payload", "delete_logs", "delete_link"):
+            db.executemany(_SQL[query], seqs)
+
     @staticmethod
     def _log(db: apsw.Connection, chunks: Iterable[LogChunk]) -> None:
         for chunk in chunks:
@@ -212,6 +234,16 @@ class SqliteStore:
             if chunk.forget is not None:
                 db.execute(_SQL["forget_lines"], (chunk.seq, chunk.lease, *chunk.forget))
             db.execute(_SQL["forget_old_runs"], (chunk.seq, chunk.lease, chunk.first, LOGGED_RUNS))
+
+    @staticmethod
+    def _put_workflows(db: apsw.Connection, changes: Changes) -> None:
+        if changes.links:
+            db.executemany(_SQL["put_link"], [astuple(link) for link in changes.links])
+        for number, workflow in changes.workflows.items():
+            if workflow is None:
+                db.execute(_SQL["delete_workflow"], (number,))
+            else:
+                db.execute(_SQL["put_workflow"], astuple(workflow))
 
     @staticmethod
     def _put_leases(db: apsw.Connection, leases: Iterable[LeaseRow]) -> None:

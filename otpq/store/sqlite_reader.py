@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import msgspec
 
-from otpq.core.records import LogChunk
+from otpq.core.records import Link, LogChunk
 from otpq.store.errors import StoreClosed, StoreDamaged
 from otpq.store.history import decode_history
-from otpq.store.protocol import SCAN, Counted, Counts, Ended, EndedPage, Filters, Page, is_pattern
+from otpq.store.protocol import SCAN, Counted, Counts, End, Ended, EndedPage, Filters, MemberLine, Page, is_pattern
 from otpq.store.queries import load_queries
 from otpq.store.sqlite_errors import translated
-from otpq.store.sqlite_rows import lease_rows, task_rows
+from otpq.store.sqlite_rows import lease_rows, task_rows, workflow_rows
 from otpq.task import TaskState
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     import apsw
 
-    from otpq.core.records import LeaseRow, TaskRow
+    from otpq.core.records import LeaseRow, TaskRow, WorkflowRow
     from otpq.store.sqlite_place import Place
 
 __all__ = ["SqliteReader"]
@@ -133,6 +133,42 @@ class SqliteReader:
         if len(rows) < scan or rows[-1][6] >= newest:
             return EndedPage(found, None)
         return EndedPage(found, rows[-1][0])
+
+    def links(self, first: int, last: int) -> dict[int, Link]:
+        """What the members with these seqs wait for and take."""
+        with self._moment() as db:
+            return {row[0]: Link(*row) for row in db.execute(_SQL["links"], (first, last))}
+
+    def ends(self, first: int, last: int) -> dict[int, End]:
+        """How the tasks with these seqs ended."""
+        with self._moment() as db:
+            return {row[0]: End(*row) for row in db.execute(_SQL["ends"], (first, last))}
+
+    def workflow(self, number: int | None = None, id: bytes | None = None) -> WorkflowRow | None:
+        """The workflow of that number or id, or None."""
+        with self._moment() as db:
+            query, value = ("workflow", number) if id is None else ("workflow_by_id", id)
+            return next(iter(workflow_rows(db.execute(_SQL[query], (value,)))), None)
+
+    def workflows(self, *, limit: int = 100, after: int | None = None) -> list[WorkflowRow]:
+        """Workflows, the newest first."""
+        with self._moment() as db:
+            return workflow_rows(db.execute(_SQL["workflows"], (2**62 if after is None else after, limit)))
+
+    def members(self, first: int, last: int, limit: int) -> list[MemberLine]:
+        """The first `limit` of the tasks with these seqs, in a line each."""
+        with self._moment() as db:
+            return [MemberLine(*row) for row in db.execute(_SQL["members"], (first, last, limit))]
+
+    def member_counts(self, first: int, last: int) -> dict[str, int]:
+        """How many of the tasks with these seqs are in which state: up to 20,000 are looked at."""
+        with self._moment() as db:
+            return dict(db.execute(_SQL["member_counts"], (first, last)))
+
+    def blocked(self) -> dict[str, int]:
+        """How many tasks wait for others, by queue."""
+        with self._moment() as db:
+            return dict(db.execute(_SQL["blocked"]))
 
     def close(self) -> None:
         """Close the connection."""

@@ -7,20 +7,20 @@ from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
-from otpq.core.records import LeaseRow, Success, TaskRow
+from otpq.core.records import LeaseRow, Success, TaskRow, WorkflowRow
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from apsw import SQLiteValues
 
-__all__ = ["INLINE", "Inserts", "lease_rows", "lease_values", "success_values", "task_rows"]
+__all__ = ["INLINE", "Inserts", "lease_rows", "lease_values", "success_values", "task_rows", "workflow_rows"]
 
 INLINE: Final = 2_000
 """Bytes of payload that lie in the task's own row. Above, finishing a task would write them again (measured: equal at
 1,000, half the price at 2,000, a fortieth at 100,000)."""
 
-_UNTOUCHED: Final = (0, 0, None, None, None, None, None, None, b"", None, None)
+_UNTOUCHED: Final = (0, 0, None, None, None, None, None, None, b"", None, None, None, None, None, False)
 """What the table itself gives a task to which nothing has happened."""
 
 _encode: Final = msgspec.msgpack.Encoder().encode
@@ -74,6 +74,10 @@ class Inserts:
                 task.history,
                 task.progress,
                 task.checkpoint,
+                task.workflow,
+                task.member,
+                task.waits,
+                task.told,
             )
             if tail == _UNTOUCHED:
                 self.new += head
@@ -91,6 +95,11 @@ def lease_rows(rows: Iterable[tuple[Any, ...]]) -> list[LeaseRow]:
         LeaseRow(lease, node, incarnation, session, epoch, granted, _decode_seqs(seqs), bool(alone))
         for lease, node, incarnation, session, epoch, granted, seqs, alone in rows
     ]
+
+
+def workflow_rows(rows: Iterable[tuple[Any, ...]]) -> list[WorkflowRow]:
+    """The workflows in rows of `workflows`, whose columns are its fields, in their order."""
+    return list(starmap(WorkflowRow, rows))
 
 
 def lease_values(lease: LeaseRow) -> SQLiteValues:

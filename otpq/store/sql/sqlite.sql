@@ -31,9 +31,10 @@ VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?);
 -- name: insert_task
 INSERT INTO tasks (
     seq, id, state, lane, due, expires, created, updated, key, parent, tags, title, options, payload,
-    attempt, interruptions, started, finished, reason, ran, result, error, history, progress, checkpoint
+    attempt, interruptions, started, finished, reason, ran, result, error, history, progress, checkpoint,
+    workflow, member, waits, told
 )
-VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?);
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?);
 
 -- name: insert_payload
 INSERT INTO payloads (seq, payload) VALUES (?, ?);
@@ -42,7 +43,8 @@ INSERT INTO payloads (seq, payload) VALUES (?, ?);
 UPDATE tasks
 SET
     state = ?2, due = ?3, updated = ?4, attempt = ?5, interruptions = ?6, started = ?7, finished = ?8, result = ?9,
-    error = ?10, reason = ?11, ran = ?12, history = ?13, expires = ?14, progress = ?15, checkpoint = ?16
+    error = ?10, reason = ?11, ran = ?12, history = ?13, expires = ?14, progress = ?15, checkpoint = ?16, waits = ?17,
+    told = ?18
 WHERE seq = ?1;
 
 -- name: succeed
@@ -59,6 +61,54 @@ DELETE FROM tasks WHERE seq = ?;
 
 -- name: delete_payload
 DELETE FROM payloads WHERE seq = ?;
+
+-- name: delete_link
+DELETE FROM links WHERE seq = ?;
+
+-- name: put_link
+INSERT INTO links (seq, after, takes) VALUES (?, ?, ?);
+
+-- name: links
+SELECT seq, after, takes FROM links WHERE seq BETWEEN ? AND ?;
+
+-- name: put_workflow
+INSERT INTO workflows (
+    number, id, total, on_failure, title, created, kept, ended, failed, cancelled, sweep, mark, finished
+)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+ON CONFLICT (number) DO UPDATE SET
+    kept = excluded.kept, ended = excluded.ended, failed = excluded.failed, cancelled = excluded.cancelled,
+    sweep = excluded.sweep, mark = excluded.mark, finished = excluded.finished;
+
+-- name: delete_workflow
+DELETE FROM workflows WHERE number = ?;
+
+-- name: workflow
+SELECT * FROM workflows WHERE number = ?;
+
+-- name: workflow_by_id
+SELECT * FROM workflows WHERE id = ?;
+
+-- name: workflows
+SELECT * FROM workflows WHERE number < ? ORDER BY number DESC LIMIT ?;
+
+-- name: sweeping
+SELECT * FROM workflows WHERE sweep IS NOT NULL AND mark < total;
+
+-- name: ends
+-- How tasks ended, without their arguments, for who takes their results.
+SELECT seq, id, name, state, result, error FROM tasks JOIN lanes USING (lane) WHERE seq BETWEEN ? AND ?;
+
+-- name: members
+SELECT seq, id, name, state, title, reason FROM tasks JOIN lanes USING (lane) WHERE seq BETWEEN ? AND ? ORDER BY seq LIMIT ?;
+
+-- name: member_counts
+SELECT state, count(*) FROM tasks WHERE seq BETWEEN ? AND ? GROUP BY state;
+
+-- name: blocked
+-- Tasks that wait for others, by queue. They stand at the end of the index `tasks_due`.
+SELECT queue, count(*) FROM tasks JOIN lanes USING (lane)
+WHERE state IN ('pending', 'retrying') AND due = 9e999 GROUP BY queue;
 
 -- name: put_log
 -- Told twice, it is kept once: lines are not worth a commit that is refused.
@@ -158,10 +208,18 @@ SELECT coalesce(sum(tasks), 0) FROM counts WHERE state = ?;
 SELECT history FROM tasks WHERE id = ?;
 
 -- name: ended
--- One step of a walk in order of seq: who looked at it, and whether it may go (?2 to ?5: a time for each ended state).
+-- One step of a walk in order of seq: who looked at it, and whether it may go (?2 to ?5: a time for each ended state). Members
+-- of a workflow go when it may: as a task that succeeded, or failed if one of them did not succeed.
 SELECT
-    seq, id, name, queue, state, finished, created,
-    finished < CASE state WHEN 'succeeded' THEN ?2 WHEN 'failed' THEN ?3 WHEN 'cancelled' THEN ?4 WHEN 'expired' THEN ?5 END
+    seq, id, name, queue, state, tasks.finished, tasks.created,
+    CASE
+        WHEN workflow IS NULL THEN tasks.finished < CASE state
+            WHEN 'succeeded' THEN ?2 WHEN 'failed' THEN ?3 WHEN 'cancelled' THEN ?4 WHEN 'expired' THEN ?5
+        END
+        ELSE (
+            SELECT w.finished < CASE w.failed WHEN 0 THEN ?2 ELSE ?3 END FROM workflows AS w WHERE w.number = tasks.workflow
+        )
+    END
 FROM tasks JOIN lanes USING (lane)
 WHERE seq > ?1
 ORDER BY seq LIMIT ?6;

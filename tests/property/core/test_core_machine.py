@@ -266,8 +266,9 @@ class CoreMachine(RuleBasedStateMachine):
             effect.id: effect.answer for effect in effects if isinstance(effect, ef.Reply) and effect.id is not None
         }
         by_id = {row.id: row for row in self.store.rows.values()}
-        for seq in ended & set(self.store.rows):
-            if self.store.rows[seq].state not in ENDED:
+        again = {one.id for one in effects if isinstance(one, ef.Reply) and one.answer == "retried" and not one.request}
+        for seq, row in self.store.rows.items():
+            if row.id in again or (seq in ended and row.state not in ENDED):
                 self.charges.forgive(seq)
         for id, answer in last.items():
             if answer == "cancelled":
@@ -483,9 +484,9 @@ class CoreMachine(RuleBasedStateMachine):
         id = workflow.tasks[n % len(workflow.tasks)].id if is_member else workflow.id
         match what:
             case "cancel":
-                self.inbox.append(ev.CancelWorkflow(client="c", request=0, id=id))
+                self.inbox.append(ev.CancelWorkflow(client="c", request=1, id=id))
             case "retry":
-                self.inbox.append(ev.RetryWorkflow(client="c", request=0, id=id))
+                self.inbox.append(ev.RetryWorkflow(client="c", request=1, id=id))
             case _:
                 self.inbox.append(workflow)
 
@@ -782,7 +783,8 @@ class CoreMachine(RuleBasedStateMachine):
                 results = [self.a_result(seq, WELL) for seq in seqs]
                 self.inbox.append(ev.Results(session=last.session, lease=lease, results=results))
             self.step()
-        assert {row.state for row in self.store.rows.values()} <= ENDED, "a task is stuck"
+        stuck = [row for row in self.store.rows.values() if row.state not in ENDED]
+        assert not stuck, f"stuck are {stuck}, of {self.store.workflows}"
         assert self.core.held == 0
 
 
