@@ -81,6 +81,11 @@ def notes(home: Path) -> list[str]:
     return file.read_text().splitlines() if file.exists() else []
 
 
+def noted(home: Path) -> list[str]:
+    """What callbacks have left; hooks of other tests may come late."""
+    return [line for line in notes(home) if line.startswith("noted")]
+
+
 def until(happens: Callable[[], object]) -> None:
     deadline = time.monotonic() + LONG
     while not happens():
@@ -181,8 +186,8 @@ def test_two_clients_and_both_kinds_of_them_do_the_same(shared: Client) -> None:
             assert (await handle.wait(LONG)).counts == {"succeeded": 3}
             assert [await child.get(LONG) for child in handle.children()] == [3, 6, 3]
             assert [status.ended async for status in handle.watch()] == [3]
-            failing = await client.submit(chain(c("fail", "x"), c("one")))
-            with pytest.raises(TaskFailed, match="ValueError: x"):
+            failing = await client.submit(chain(c("fail", "y"), c("one")))
+            with pytest.raises(TaskFailed, match="ValueError: y"):
                 await failing.get(LONG)
             assert (await failing.wait(LONG)).state == "failed"
             assert (await failing.cancel(), await handle.cancel(), await handle.retry()) == ("too_late",) * 3
@@ -221,7 +226,7 @@ def test_a_callback_on_a_group_is_called_when_all_are_there(shared: Client) -> N
     shared.submit(group(numbers(5))).then(ok, error)
     assert done.wait(LONG)
     done.clear()
-    shared.submit(group(c("one", 1), c("fail", "x"))).then(ok, error)
+    shared.submit(group(c("one", 1), c("fail", "y"))).then(ok, error)
     assert done.wait(LONG)
     assert heard == [list(range(5)), TaskFailed]
 
@@ -246,7 +251,7 @@ def test_a_submission_that_is_sent_again_makes_nothing_twice(shared: Client, hom
     status = shared.workflow(workflow.id.hex())
     until(lambda: shared.workflow(status.id).has_ended)
     assert shared._ask(questions.submit_workflow(workflow)).duplicate
-    assert (status.total, notes(home)) == (6, ["noted 5 True"])
+    assert (status.total, noted(home)) == (6, ["noted 5 True"])
 
 
 def test_what_is_larger_than_a_message_is_refused_and_the_connection_lives(shared: Client) -> None:
@@ -272,7 +277,7 @@ def test_what_nobody_has_made_is_not_found(shared: Client) -> None:
     "flow",
     [
         pytest.param(chord([c("fail", "x"), c("one", 1)], c("noted")), id="a header's task"),
-        pytest.param(chord([chain(c("one", 1), c("fail", "x")), c("one", 1)], c("noted")), id="a chain's tail"),
+        pytest.param(chord([chain(c("one", 1), c("fail", "x").si()), c("one", 1)], c("noted")), id="a chain's tail"),
         pytest.param(chord([chain(c("fail", "x"), c("one"), c("one"))], c("noted")), id="a chain's head"),
         pytest.param(chord([group(c("one", 1), c("fail", "x"))], c("noted")), id="a task of a group in it"),
         pytest.param(chain(c("one", 1), c("fail", "x").si(), c("noted")), id="the middle of a chain"),
@@ -290,21 +295,22 @@ def test_the_failure_is_told_wherever_it_was_and_what_is_after_it_never_runs(
     assert (status.state, status.counts["failed"]) == ("failed", 1)
     assert next(member.id for member in status.members if member.state == "failed") == caught.value.id
     until(lambda: "told x" in notes(home))
-    assert sorted(notes(home)) == ["fail x", "told x"], "the hook is called once, the callback never"
+    told = [line for line in notes(home) if not line.endswith(" y")]  # those of other tests may come late
+    assert sorted(told) == ["fail x", "told x"], "the hook is called once, the callback never"
 
 
 def test_with_continue_the_callback_is_given_none_for_each_failure(shared: Client) -> None:
-    flow = chord([c("one", 1), c("fail", "x"), c("die"), c("one", 4)], c("one"), on_failure="continue")
+    flow = chord([c("one", 1), c("fail", "y"), c("die"), c("one", 4)], c("one"), on_failure="continue")
     handle = shared.submit(flow)
     assert handle.get(timeout=LONG) == [1, None, None, 4]
     status = handle.wait(timeout=LONG)
     assert (status.state, status.failed) == ("succeeded", 2)
-    header = shared.submit(group(c("one", 1), c("fail", "x"), on_failure="continue"))
+    header = shared.submit(group(c("one", 1), c("fail", "y"), on_failure="continue"))
     assert header.get(timeout=LONG) == [1, None]
 
 
 def test_with_collect_the_callback_is_told_what_happened(shared: Client) -> None:
-    calls = [c("one", 1), c("fail", "x"), c("die"), c("one", 2, eta=None, expires=0)]
+    calls = [c("one", 1), c("fail", "y"), c("die"), c("one", 2, eta=None, expires=0)]
     handle = shared.submit(chord(calls, c("one"), on_failure="collect"))
     result = handle.get(timeout=LONG)
     children = handle.children()
@@ -315,9 +321,15 @@ def test_with_collect_the_callback_is_told_what_happened(shared: Client) -> None
         (children[3].id, "one", "expired"),
     ]
     assert "ValueError" in str(result[1]["error"])
-    assert "x" in str(result[1]["error"])
-    same = shared.submit(group(*calls, on_failure="collect")).get(timeout=LONG)
-    assert [{**one, "id": ""} for one in same[1:]] == [{**one, "id": ""} for one in result[1:]]
+    assert "y" in str(result[1]["error"])
+    assert result[3]["error"] is None
+    same = shared.submit(group(*calls, on_failure="collect"))
+    of_group, children = same.get(timeout=LONG), same.children()
+    assert [{**one, "id": "", "error": None} for one in of_group[1:]] == [
+        {**one, "id": "", "error": None} for one in result[1:]
+    ]
+    assert [one["id"] for one in of_group[1:]] == [child.id for child in children[1:]]
+    assert of_group[1]["error"] == result[1]["error"]
 
 
 def test_with_continue_a_total_failure_still_ends_in_the_callback(shared: Client, home: Path) -> None:
@@ -375,7 +387,7 @@ def test_a_whole_workflow_is_cancelled(shared: Client, home: Path) -> None:
     status = handle.wait(timeout=LONG)
     assert status.state == "cancelled"
     assert status.members[2].state is TaskState.CANCELLED
-    assert (handle.cancel(), notes(home)) == ("too_late", [])
+    assert (handle.cancel(), noted(home)) == ("too_late", [])
 
 
 @pytest.mark.usefixtures("home")
@@ -397,7 +409,7 @@ def test_a_workflow_goes_on_from_the_member_that_failed(shared: Client, home: Pa
     assert handle.get(timeout=LONG) == [None, 1]
     assert handle.wait(timeout=LONG).state == "succeeded"
     assert handle.children()[0].task() == first, "what has succeeded is not run again"
-    assert notes(home) == ["when_there there"] * 2
+    assert [line for line in notes(home) if line.startswith("when")] == ["when_there there"] * 2
     assert handle.retry() == "too_late"
 
 
@@ -411,7 +423,7 @@ def test_a_chord_goes_on_with_the_results_that_are_there(shared: Client, home: P
     again = shared.handle(handle.id)
     until(lambda: handle.status(members=False).has_ended)
     assert again.get(timeout=LONG) == 3
-    assert [line for line in notes(home) if "noted" in line] == ["noted 3 True"]
+    assert noted(home) == ["noted 3 True"]
 
 
 def test_who_waits_too_short_is_told_and_can_wait_on(shared: Client, home: Path) -> None:
@@ -581,7 +593,7 @@ def test_there_is_one_callback_at_whichever_commit_the_node_dies(stage: Stage, p
             assert (status.state, status.total, callback.result) == ("succeeded", 3, 2)
             assert client.count(Selector(name="noted")) == nth - 1, "one callback a workflow"
         node.kill()
-        assert len(notes(stage.home)) == 1 or callback.interruptions, "it ran again only if its run was cut off"
+        assert set(notes(stage.home)) == {"noted 2 True"}, "it may run again if its end was not committed"
         (stage.home / "notes").unlink()
 
 
@@ -614,12 +626,12 @@ def test_when_everything_is_started_again_workflows_are_as_they_were(stage: Stag
     with stage.connect() as client:
         handles: list[Any] = [
             client.submit(chain(c("one", 1), c("double"))),
-            client.submit(group(c("fail", "x"), c("one", 1), on_failure="collect", title="collecting")),
-            client.submit(chain(c("fail", "x"), c("one"))),
-            client.submit(chord([c("after", "open", n) for n in range(3)], c("total"))),
+            client.submit(group(c("fail", "y"), c("one", 1), on_failure="collect", title="collecting")),
+            client.submit(chain(c("fail", "y"), c("one"))),
         ]
-        for handle in handles[:3]:
+        for handle in handles:
             handle.wait(timeout=LONG)
+        handles.append(client.submit(chord([c("after", "open", n) for n in range(3)], c("total"))))
         until((stage.home / "open.begun").exists)
         before = [client.workflow(handle.workflow) for handle in handles[:3]]
     assert node.terminate() == 0
