@@ -39,7 +39,7 @@ class Problem(msgspec.Struct, frozen=True):
 
     kind: str
     """The check that found it: `unreadable`, `file`, `schema`, `states`, `lanes`, `seqs`, `unique`, `counts`, `leases`, `payloads`,
-    `logs` or `blobs`."""
+    `logs`, `workflows` or `blobs`."""
     text: str
 
     def __str__(self) -> str:
@@ -197,6 +197,46 @@ def _logs(db: apsw.Connection) -> Iterator[str]:
             yield f"{where} are others, or in another order"
 
 
+def _workflows(db: apsw.Connection) -> Iterator[str]:
+    for seq, number in db.execute(
+        "SELECT seq, workflow FROM tasks WHERE workflow IS NOT NULL AND workflow NOT IN (SELECT number FROM workflows)"
+    ):
+        yield f"task {seq} is a member of workflow {number}, which does not exist: nothing follows from its end"
+    for (seq,) in db.execute("SELECT seq FROM links WHERE seq NOT IN (SELECT seq FROM tasks)"):
+        yield f"what task {seq} waits for is kept although there is no such task"
+    members = f"""
+        SELECT number, total, kept, ended, failed, count(seq), coalesce(sum(state IN ({_ENDED})), 0),
+            coalesce(sum(state IN ({_ENDED}) AND state <> 'succeeded'), 0)
+        FROM workflows LEFT JOIN tasks ON tasks.seq BETWEEN number AND number + total - 1 GROUP BY number
+    """  # noqa: S608 - our words
+    for number, total, kept, ended, failed, rows, over, bad in db.execute(members):
+        gone = total - kept
+        if rows != kept:
+            yield f"workflow {number} is said to have {kept} members left, and has {rows}"
+        elif not (over == ended - gone and 0 <= failed - bad <= gone):
+            yield f"workflow {number} is said to have {ended} ended members, {failed} of them without success; there are {over} and {bad}"
+    yield from _waits(db)
+
+
+def _waits(db: apsw.Connection) -> Iterator[str]:
+    """Members that wait for more or fewer than have not ended of those that stand before them."""
+    decode = msgspec.msgpack.Decoder(list[int]).decode
+    for seq, number, waits, due, state, after in db.execute(
+        "SELECT seq, workflow, waits, due, state, after FROM tasks JOIN links USING (seq)"
+    ):
+        try:
+            seqs = [number + place for place in decode(after)]
+        except msgspec.MsgspecError as error:
+            yield f"task {seq}: what it waits for cannot be read: {error}"
+            continue
+        before = list(db.executemany("SELECT state, told FROM tasks WHERE seq = ?", [(one,) for one in seqs]))
+        left = sum(of != TaskState.SUCCEEDED and not told for of, told in before)
+        if len(before) == len(seqs) and waits != left:
+            yield f"task {seq} is said to wait for {waits} others, and {left} have not ended"
+        elif state == TaskState.PENDING and (due == float("inf")) != bool(waits):
+            yield f"task {seq} waits for {waits} others, and is due at {due}"
+
+
 def _blobs(db: apsw.Connection) -> Iterator[str]:
     decoders: dict[str, Callable[[bytes], object]] = {
         "history": decode_history,
@@ -237,5 +277,6 @@ _CHECKS: Final[dict[str, Callable[[apsw.Connection], Iterator[str]]]] = {
     "leases": _leases,
     "payloads": _payloads,
     "logs": _logs,
+    "workflows": _workflows,
     "blobs": _blobs,
 }

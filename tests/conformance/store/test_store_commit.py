@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import pytest
 
-from otpq.core.records import Changes, LeaseRow, Needs, Recovered, Success, TaskRow, TaskUpdate
+from otpq.core.records import Changes, LeaseRow, Needs, Recovered, Success, TaskRow, TaskUpdate, WorkflowRow
 from otpq.store.errors import CommitRefused, StaleEpoch, StoreClosed, StoreTaken
 
 if TYPE_CHECKING:
@@ -66,8 +66,13 @@ def test_every_column_comes_back_as_it_went_in(store: Store, row: Callable[..., 
         history=b"\x80\x80",
         progress=b"\x92\xcb\x3f\xe0\x00\x00\x00\x00\x00\x00\xa0",
         checkpoint=b"\x01",
+        workflow=7,
+        member=b"\x93\x91\x01\xcb\x00\x00\x00\x00\x00\x00\x00\x00\xc0",
+        waits=0,
+        told=True,
     )
-    store.commit(added(full))
+    workflow = WorkflowRow(7, bytes(16), 1, "fail", None, 1.0, 1, ended=1, failed=1)
+    store.commit(msgspec.structs.replace(added(full), workflows={7: workflow}))
     assert store.load(Needs(ids={full.id})).by_id == {full.id: full}
     assert all(getattr(full, field) is not None for field in TaskRow.__struct_fields__)
 
@@ -101,6 +106,8 @@ def test_an_update_changes_its_columns_and_no_other(store: Store, row: Callable[
         "expires": None,
         "progress": b"\x92\x00\xa0",
         "checkpoint": b"\x01",
+        "waits": 3,
+        "told": True,
     }
     assert set(changed) | {"seq"} == set(TaskUpdate.__struct_fields__)
     counts = {("default", "queued"): -1, ("default", "failed"): 1}

@@ -111,15 +111,29 @@ class DictStore:
             }
             self.rows[success.seq] = msgspec.structs.replace(self.rows[success.seq], **fields)
         assert len({lease.lease for lease in changes.leases}) == len(changes.leases)
+        self._put_leases(changes)
+        for seq in changes.deletes:
+            del self.rows[seq]
+            self.links.pop(seq, None)
+        self._put_workflows(changes)
+        self.logs = kept_of(self.logs, changes, self.rows)
+        for key, difference in changes.counts.items():
+            self.counts[key] = self.counts.get(key, 0) + difference
+        for name, value in changes.settings.items():
+            if value is None:
+                self.settings.pop(name, None)
+            else:
+                self.settings[name] = value
+
+    def _put_leases(self, changes: Changes) -> None:
         for lease in changes.leases:
             self.last_lease = max(self.last_lease, lease.lease)
             if lease.open:
                 self.leases[lease.lease] = lease
             else:
                 self.leases.pop(lease.lease, None)
-        for seq in changes.deletes:
-            del self.rows[seq]
-            self.links.pop(seq, None)
+
+    def _put_workflows(self, changes: Changes) -> None:
         for link in changes.links:
             assert link.seq in self.rows
             self.links[link.seq] = link
@@ -129,14 +143,6 @@ class DictStore:
             else:
                 assert workflow.id not in {one.id for one in self.workflows.values() if one.number != number}
                 self.workflows[number] = copy(workflow)
-        self.logs = kept_of(self.logs, changes, self.rows)
-        for key, difference in changes.counts.items():
-            self.counts[key] = self.counts.get(key, 0) + difference
-        for name, value in changes.settings.items():
-            if value is None:
-                self.settings.pop(name, None)
-            else:
-                self.settings[name] = value
 
     def recover(self) -> Recovered:
         lanes: dict[tuple[str, str, str, int], LaneSummary] = {}

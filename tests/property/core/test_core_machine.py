@@ -266,10 +266,7 @@ class CoreMachine(RuleBasedStateMachine):
             effect.id: effect.answer for effect in effects if isinstance(effect, ef.Reply) and effect.id is not None
         }
         by_id = {row.id: row for row in self.store.rows.values()}
-        again = {one.id for one in effects if isinstance(one, ef.Reply) and one.answer == "retried" and not one.request}
-        for seq, row in self.store.rows.items():
-            if row.id in again or (seq in ended and row.state not in ENDED):
-                self.charges.forgive(seq)
+        self.forgive(effects, ended)
         for id, answer in last.items():
             if answer == "cancelled":
                 assert by_id[id].state == "cancelled"
@@ -286,6 +283,13 @@ class CoreMachine(RuleBasedStateMachine):
         self.check_memory(new)
         self.check_hooks(events, effects)
         self.check_kept(events, effects)
+
+    def forgive(self, effects: list[ef.Effect], ended: set[int]) -> None:
+        """Those start anew that were retried by themselves, or had ended and have not now: with their workflow."""
+        again = {one.id for one in effects if isinstance(one, ef.Reply) and one.answer == "retried" and not one.request}
+        for seq, row in self.store.rows.items():
+            if row.id in again or (seq in ended and row.state not in ENDED):
+                self.charges.forgive(seq)
 
     def places(self, events: list[ev.Event]) -> dict[bytes, tuple[str, int]]:
         """Where each task that is submitted now for the first time is to stand."""

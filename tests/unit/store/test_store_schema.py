@@ -167,7 +167,7 @@ def test_a_newer_schema_is_refused_untouched(db: apsw.Connection) -> None:
 
 
 def test_migrations_are_numbered_one_by_one() -> None:
-    assert [migration.version for migration in load_migrations("sqlite")] == [1, 2]
+    assert [migration.version for migration in load_migrations("sqlite")] == [1, 2, 3]
 
 
 def test_a_store_of_the_first_version_keeps_its_rows_and_gets_the_new_columns() -> None:
