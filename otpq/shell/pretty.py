@@ -129,8 +129,8 @@ def _row(value: Any) -> Fields:
         told = ("id", "state", "reason", "attempt", "queue", "created_at")
         return {**{field: getattr(value, field) for field in told}, "name": name}
     if isinstance(value, WorkflowStatus):
-        told = ("id", "title", "state", "total", "ended", "failed", "created_at")
-        return {field: getattr(value, field) for field in told}
+        fields = ("id", "title", "state", "total", "ended", "failed", "created_at")
+        return {field: getattr(value, field) for field in fields}
     return _fields(value) or {}
 
 
