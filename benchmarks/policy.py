@@ -1,28 +1,75 @@
-"""What policies cost the leader: schedules, so far.
+"""What the policies above single tasks cost: a chord of 10,000 beside as many plain tasks, and 10,000 schedules.
 
-    python benchmarks/policy.py                      all parts, some minutes
-    python benchmarks/policy.py --only schedules     10,000 schedules
-    python benchmarks/policy.py --quick              a tenth of everything, for a look
-
-`schedules`: the CPU of a leader with 10,000 schedules that are not due, beside that of one with none; then all of them due at
-one minute: the CPU until all tasks are made, how long that took from the slot, and how long a task of somebody else took
-meanwhile, from its submission to its result.
+python benchmarks/policy.py                 all
+python benchmarks/policy.py --quick         smaller sizes
+python benchmarks/policy.py --only chord    one part
 """
 
 from __future__ import annotations
 
-import argparse
 import statistics
 import time
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
-from benchmarks.stand import Stand, cpu_seconds, machine
+from benchmarks.stand import LONG, Line, Stand, Table, arguments, cpu_seconds, repeat
 from otpq.client.calls import Call
+from otpq.client.workflows import chord as chord_of
 
 if TYPE_CHECKING:
+    import argparse
     from collections.abc import Callable
 
     from otpq.client.client import Client
+
+JOBS: Final = """
+import otpq
+
+app = otpq.App("bench")
+
+
+@app.task(name="noop")
+def noop():
+    return None
+
+
+@app.task(name="count")
+def count(results):
+    return len(results)
+"""
+
+
+def chord(table: Table, options: argparse.Namespace) -> None:
+    """A chord of no-ops, from its submission to its callback's result; as many plain tasks, to the last result."""
+    size, runs = (2_000, 3) if options.quick else (10_000, 5)
+    with Stand(2, jobs=JOBS) as stand:
+        client = stand.warm()
+        figures = repeat(runs, lambda: (*_chord_rates(client, size), _plain_rate(client, size)))
+    for line, values in zip(
+        (
+            Line(f"chord of {size:,} no-ops, until the callback's result", "/s"),
+            Line("    until it is durable", "s"),
+            Line(f"control: {size:,} plain no-ops by submit_many, now", "/s"),
+        ),
+        figures,
+        strict=True,
+    ):
+        table.add(line, values)
+
+
+def _chord_rates(client: Client, size: int) -> tuple[float, float]:
+    begun = time.perf_counter()
+    handle: Any = client.submit(chord_of((Call("noop") for _ in range(size)), Call("count")))
+    durable = time.perf_counter() - begun
+    assert handle.get(LONG) == size
+    return size / (time.perf_counter() - begun), durable
+
+
+def _plain_rate(client: Client, size: int) -> float:
+    begun = time.perf_counter()
+    for handle in client.submit_many(Call("noop") for _ in range(size)):
+        handle.get(LONG)
+    return size / (time.perf_counter() - begun)
+
 
 SCHEDULES: Final = 10_000
 IDLE: Final = 30.0
@@ -42,8 +89,9 @@ def watched(stand: Stand, seconds: float) -> float:
     return (cpu(stand) - before) / (time.monotonic() - begin) * 100
 
 
-def schedules(*, is_quick: bool) -> None:
-    count, seconds = (SCHEDULES // 10, IDLE / 6) if is_quick else (SCHEDULES, IDLE)
+def schedules(_table: Table, options: argparse.Namespace) -> None:
+    """10,000 schedules: an idle leader, and all of them due at one minute. Prints its figures as it gets them."""
+    count, seconds = (SCHEDULES // 10, IDLE / 6) if options.quick else (SCHEDULES, IDLE)
     with Stand() as stand:
         client = stand.warm()
         nothing = watched(stand, seconds)
@@ -90,18 +138,19 @@ def _all_at_once(stand: Stand, client: Client, count: int) -> None:
     )
 
 
-PARTS: Final[dict[str, Callable[..., None]]] = {"schedules": schedules}
+PARTS: Final[dict[str, Callable[[Table, argparse.Namespace], None]]] = {"chord": chord, "schedules": schedules}
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--only", choices=PARTS, help="one part")
-    parser.add_argument("--quick", action="store_true", help="a tenth of everything")
-    given = parser.parse_args()
-    print(machine())
+    """Measure what the command line asks for, and print it."""
+    parser = arguments(__doc__)
+    parser.add_argument("--only", choices=[*PARTS])
+    options = parser.parse_args()
+    table = Table.begin("Policies, one node, 2 workers, one client, SQLite FULL", options)
     for name, part in PARTS.items():
-        if given.only in {None, name}:
-            part(is_quick=given.quick)
+        if options.only in {None, name}:
+            part(table, options)
+    table.end()
 
 
 if __name__ == "__main__":

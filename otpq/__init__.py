@@ -32,10 +32,18 @@ if TYPE_CHECKING:
     from otpq.client.errors import UnknownHandlerWarning as UnknownHandlerWarning
     from otpq.client.errors import WaitTimeout as WaitTimeout
     from otpq.client.events import Event as Event
+    from otpq.client.flow_handle import AsyncWorkflowHandle as AsyncWorkflowHandle
+    from otpq.client.flow_handle import WorkflowHandle as WorkflowHandle
+    from otpq.client.flow_views import WorkflowStatus as WorkflowStatus
     from otpq.client.handle import AsyncTaskHandle as AsyncTaskHandle
     from otpq.client.handle import TaskHandle as TaskHandle
+    from otpq.client.program import submit_task as submit_task
     from otpq.client.questions import Selector as Selector
     from otpq.client.schedules import Schedule as Schedule
+    from otpq.client.workflows import Workflow as Workflow
+    from otpq.client.workflows import chain as chain
+    from otpq.client.workflows import chord as chord
+    from otpq.client.workflows import group as group
     from otpq.context import Context as Context
     from otpq.context import current as current
     from otpq.embedded import Node as Node
@@ -52,7 +60,6 @@ if TYPE_CHECKING:
     from otpq.errors import Unavailable as Unavailable
     from otpq.errors import UnknownOption as UnknownOption
     from otpq.errors import UsageError as UsageError
-    from otpq.program import submit_task as submit_task
     from otpq.task import LogLine as LogLine
     from otpq.task import Reason as Reason
     from otpq.task import Task as Task
@@ -64,6 +71,7 @@ __all__ = [
     "AsyncClient",
     "AsyncHandler",
     "AsyncTaskHandle",
+    "AsyncWorkflowHandle",
     "BadOption",
     "Call",
     "Cancel",
@@ -105,9 +113,15 @@ __all__ = [
     "UnknownOption",
     "UsageError",
     "WaitTimeout",
+    "Workflow",
+    "WorkflowHandle",
+    "WorkflowStatus",
+    "chain",
+    "chord",
     "connect",
     "connect_async",
     "current",
+    "group",
     "start",
     "submit_task",
 ]
@@ -135,13 +149,16 @@ _NAMES = {
         "WaitTimeout",
     ),
     "otpq.client.events": ("Event",),
+    "otpq.client.flow_handle": ("AsyncWorkflowHandle", "WorkflowHandle"),
+    "otpq.client.flow_views": ("WorkflowStatus",),
     "otpq.client.handle": ("AsyncTaskHandle", "TaskHandle"),
     "otpq.client.questions": ("Selector",),
     "otpq.client.schedules": ("Schedule",),
+    "otpq.client.workflows": ("Workflow", "chain", "chord", "group"),
     "otpq.context": ("Context", "current"),
     "otpq.endings": ("Cancel", "Discard", "Retry", "Snooze", "SoftTimeout"),
     "otpq.errors": ("BadOption", "OtpqError", "StoreError", "Unavailable", "UnknownOption", "UsageError"),
-    "otpq.program": ("submit_task",),
+    "otpq.client.program": ("submit_task",),
     "otpq.embedded": ("Node", "NodeNotStarted", "start"),
     "otpq.task": ("LogLine", "Reason", "Task", "TaskError", "TaskState"),
 }

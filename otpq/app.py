@@ -10,7 +10,7 @@ from functools import update_wrapper
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Concatenate, Final, Generic, ParamSpec, Self, TypeVar, cast, overload
 
-from otpq import program
+from otpq.client import program
 from otpq.context import Context, takes_context
 from otpq.errors import BadOption, UsageError
 from otpq.hooks import check_hook, hook_name, is_hook_name, runner_of
@@ -29,7 +29,7 @@ from otpq.task import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine, Mapping
+    from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Iterator, Mapping
     from typing import Unpack
 
     from otpq.client.calls import Call
@@ -113,8 +113,11 @@ class BaseHandler(Generic[P, R]):
         client = await program.async_client()
         return cast("AsyncTaskHandle[R]", await client.submit(self.s(*args, **kwargs)))
 
-    def s(self, *args: P.args, **kwargs: P.kwargs) -> Call:
-        """The call as a value: for `submit_many`, or to be submitted elsewhere."""
+    def s(self, *args: Any, **kwargs: Any) -> Call:
+        """The call as a value: for `submit_many`, to be submitted elsewhere, or for a workflow.
+
+        There the result of what is before it will be its first argument, in front of `args`; so types are not checked here.
+        """
         from otpq.client.calls import Call
 
         call = Call(self.name, args, kwargs)
@@ -123,7 +126,17 @@ class BaseHandler(Generic[P, R]):
 
     def si(self, *args: P.args, **kwargs: P.kwargs) -> Call:
         """As `s`; in a workflow, the call takes no result of those before it."""
-        return self.s(*args, **kwargs)
+        return self.s(*args, **kwargs).si()
+
+    def map(self, items: Iterable[Any], *, chunk: int = 1_000, timeout: float | None = None) -> Iterator[R]:
+        """The results for each item, which is the one argument, in the order of `items`; on the program's client, as `Client.map_task`."""
+        return cast("Iterator[R]", program.client().map_task(cast("Any", self.s), items, chunk=chunk, timeout=timeout))
+
+    async def amap(self, items: Iterable[Any], *, chunk: int = 1_000, timeout: float | None = None) -> AsyncIterator[R]:  # noqa: ASYNC109 - as `map`
+        """As `map`, without blocking the event loop."""
+        client = await program.async_client()
+        async for result in client.map_task(cast("Any", self.s), items, chunk=chunk, timeout=timeout):
+            yield result
 
     def options(self, **options: Unpack[CallOptions]) -> Self:
         """This handler with other options: `resize.options(priority='high').submit(path)`. It itself stays as it is.

@@ -18,7 +18,7 @@ from collections import deque
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Self
 
-from otpq import program
+from otpq.client import program
 from otpq.errors import Unavailable
 from otpq.node.sd_notify import VARIABLES
 

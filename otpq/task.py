@@ -530,6 +530,10 @@ class Task(msgspec.Struct, frozen=True, kw_only=True):
     result: Any = None
     error: TaskError | None = None
     parent: str | None = None
+    workflow: str | None = None
+    """The id of the workflow that it is a member of."""
+    waits: int | None = None
+    """Of a member that has not begun: for how many others it waits."""
     created_at: datetime
     due_at: datetime
     started_at: datetime | None = None

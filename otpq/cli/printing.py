@@ -24,6 +24,7 @@ __all__ = [
     "handlers_table",
     "limits_table",
     "log_line",
+    "moment_of",
     "nodes_table",
     "put",
     "put_count",
@@ -163,7 +164,7 @@ def tasks_table(tasks: Sequence[Task]) -> str:
     if not tasks:
         return "no tasks"
     rows = [
-        (task.id, task.state, task.attempt, task.queue, _time(task.created_at), _shown_name(task)) for task in tasks
+        (task.id, task.state, task.attempt, task.queue, moment_of(task.created_at), _shown_name(task)) for task in tasks
     ]
     head = ("ID", "STATE", "ATTEMPT", "QUEUE", "CREATED", "NAME")
     return table(head, rows, width=columns(), least=("CREATED", "QUEUE", "NAME", "ATTEMPT"))
@@ -191,10 +192,11 @@ def task_lines(task: Task, why: Mapping[str, Any] | None = None) -> str:
         "result": "" if task.result is None else _json(task.result).decode(),
         "error": "" if task.error is None else f"{task.error.type}: {task.error.message}",
         "parent": task.parent or "",
-        "created": _time(task.created_at),
-        "due": _time(task.due_at),
-        "started": _time(task.started_at),
-        "finished": _time(task.finished_at),
+        "workflow": (task.workflow or "") + (f", waits for {task.waits:,} of its tasks" if task.waits else ""),
+        "created": moment_of(task.created_at),
+        "due": moment_of(task.due_at),
+        "started": moment_of(task.started_at),
+        "finished": moment_of(task.finished_at),
     }
     lines = [f"{name + ':':<12}{fact}" for name, fact in facts.items() if fact]
     if task.options:
@@ -323,7 +325,7 @@ def nodes_table(nodes: Sequence[Mapping[str, Any]]) -> str:
                 of["node"],
                 of["state"],
                 "yes" if of["leads"] else "",
-                _time(datetime.fromtimestamp(of["since"], UTC)),
+                moment_of(datetime.fromtimestamp(of["since"], UTC)),
                 of["incarnation"],
                 of["address"],
             )
@@ -348,7 +350,7 @@ def log_line(line: LogLine) -> str:
     """A line of a task's log; before it, if lines are missing there, one that says so."""
     fields = " ".join(f"{name}={_word(value)}" for name, value in line.fields.items())
     mark = "" if line.level == "info" else f"{line.level}: "
-    shown = f"{_time(line.time)}  {line.stream:<4}  {mark}{line.text}{'  ' if fields else ''}{fields}"
+    shown = f"{moment_of(line.time)}  {line.stream:<4}  {mark}{line.text}{'  ' if fields else ''}{fields}"
     return f"... {line.dropped} lines are missing ...\n{shown}" if line.dropped else shown
 
 
@@ -359,7 +361,7 @@ def event_line(event: Event) -> str:
     words += [f"{name}={_word(fact)}" for name, fact in facts.items() if fact is not None and fact != ""]
     if event.kind == "gap" and facts.get("why") in _GAPS:
         words = [_GAPS[facts["why"]].format_map(facts)]
-    return f"{_time(event.time)}  {event.kind:<14}  {' '.join(words)}".rstrip()
+    return f"{moment_of(event.time)}  {event.kind:<14}  {' '.join(words)}".rstrip()
 
 
 _GAPS = {
@@ -416,11 +418,12 @@ def _step(entry: HistoryEntry) -> str:
 
     place = " ".join(str(part) for part in (entry.node, entry.worker, entry.pid) if part is not None)
     source = "" if entry.source is None else f"{entry.source} -> "
-    parts = [f"{_time(datetime.fromtimestamp(entry.time, UTC))}  {source}{entry.target}"]
+    parts = [f"{moment_of(datetime.fromtimestamp(entry.time, UTC))}  {source}{entry.target}"]
     parts += [f"({entry.reason})"] if entry.reason else []
     parts += [f"on {place}"] if place else []
     return " ".join(parts)
 
 
-def _time(time: datetime | None) -> str:
+def moment_of(time: datetime | None) -> str:
+    """A time by this machine's clock; None: nothing."""
     return "" if time is None else time.astimezone().isoformat(sep=" ", timespec="milliseconds")

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import typer
 from typer.core import TyperCommand, TyperGroup
 
-from otpq.cli import nodes, queues, schedules, shell, status, stores, tasks, top
+from otpq.cli import nodes, queues, schedules, shell, status, stores, tasks, top, workflows
 from otpq.cli.command import Debug, made
 from otpq.cli.exits import one_line_errors
 
@@ -90,6 +90,7 @@ _add("counts", status.counts)
 _add("cancel", tasks.cancel)
 _add("retry", tasks.retry)
 _add("delete", tasks.delete)
+_add("workflows", workflows.workflows)
 _add("queues", status.queues)
 _add("handlers", status.handlers)
 _add("pause", queues.pause)

@@ -30,10 +30,9 @@ from otpq.cli.printing import (
     put_count,
     put_json,
     put_tasks,
-    task_lines,
     warnings_as_lines,
-    with_why,
 )
+from otpq.cli.workflows import or_of_workflow, put_answer, put_shown
 
 if TYPE_CHECKING:
     from otpq.client.calls import Call
@@ -150,11 +149,9 @@ def list_(
 
 
 def show(id: TaskId, *, to: Asking) -> None:
-    """Show all there is to know about a task, and why it is not at work."""
+    """Show all there is to know about a task, and why it is not at work; of a workflow, its tasks and how they stand."""
     with to.reader() as client:
-        task = client.get_task_status(id)
-        why = client.why(id)
-    put_json(with_why(task, why)) if to.as_json else put(task_lines(task, why))
+        put_shown(client, id, as_json=to.as_json)
 
 
 def why(id: TaskId, *, to: Asking) -> None:
@@ -187,12 +184,13 @@ def cancel(
     sure: Sure,
     to: Asking,
 ) -> None:
-    """End a task; prints 'cancelled', 'cancelling' or 'too_late'. Of several, asks first, and prints how many."""
+    """End a task or a workflow; prints 'cancelled', 'cancelling' or 'too_late'. Of several tasks, asks first, and prints how many."""
     chosen = which.selector(ids)
     with to.client() as client:
         if ids and len(ids) == 1 and which == Which():
-            answer = client.cancel(ids[0], grace)
-            put_json({"id": ids[0], "answer": answer}) if to.as_json else put(answer)
+            id = ids[0]
+            answer = or_of_workflow(lambda: client.cancel(id, grace), lambda: client.cancel_workflow(id, grace))
+            put_answer(id, answer, as_json=to.as_json)
             return
         do: Any = partial(client.cancel, chosen, grace)
         done = to_many(client, "cancel", meant(chosen, every=every), sure, do)
@@ -200,11 +198,21 @@ def cancel(
 
 
 def retry(ids: Ids = None, *, which: Which, every: Every = False, sure: Sure, to: Asking) -> None:
-    """Start ended tasks again, at attempt 1; asks first, unless they are named, and prints how many."""
+    """Start ended tasks, or a workflow, again, at attempt 1; asks first, unless they are named, and prints how many.
+
+    Of a workflow all tasks that did not succeed; prints 'retried', 'too_early' (it has not ended) or 'too_late' (it has succeeded).
+    """
     chosen = meant(which.selector(ids), every=every)
     with to.client() as client:
-        done = to_many(client, "retry", chosen, sure, partial(client.retry, chosen))
-        put_count("retried", done, as_json=to.as_json)
+        do = partial(to_many, client, "retry", chosen, sure, partial(client.retry, chosen))
+        if not ids or len(ids) > 1:
+            put_count("retried", do(), as_json=to.as_json)
+            return
+        done = or_of_workflow(do, lambda: client.retry_workflow(ids[0]))
+        if isinstance(done, str):
+            put_answer(ids[0], done, as_json=to.as_json)
+        else:
+            put_count("retried", done, as_json=to.as_json)
 
 
 def delete(ids: Ids = None, *, which: Which, every: Every = False, sure: Sure, to: Asking) -> None:

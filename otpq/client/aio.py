@@ -17,13 +17,25 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar, overload
 from otpq.client import questions
 from otpq.client.address import known_nodes, target
 from otpq.client.calls import as_call, script_call
-from otpq.client.errors import NodeUnreachable, NotAnswered, TaskNotFound, UnknownHandlerWarning, WaitTimeout
+from otpq.client.errors import (
+    NodeUnreachable,
+    NotAnswered,
+    QueryFailed,
+    TaskNotFound,
+    UnknownHandlerWarning,
+    WaitTimeout,
+)
+from otpq.client.flow_handle import AsyncChainHandle, AsyncGroupHandle, AsyncWorkflowHandle, Submitted, not_made
+from otpq.client.flow_views import status_of
 from otpq.client.handle import AsyncTaskHandle
 from otpq.client.ids import id_bytes
+from otpq.client.mapping import calls_in_chunks
 from otpq.client.questions import Page, Part, Question, Selector
 from otpq.client.session import CHUNKS_UNDER_WAY, POLL, Session, chunks, in_thousands
 from otpq.client.touching import MARGIN, SILENCE, ended_message, is_out, is_task_id, line_message, node_of_run
+from otpq.client.workflows import Flow
 from otpq.errors import OtpqError, Unavailable
+from otpq.wire.verbs import MAX_PAGE
 
 if TYPE_CHECKING:
     import os
@@ -36,12 +48,14 @@ if TYPE_CHECKING:
     from otpq.client.core import Settings
     from otpq.client.effects import Acknowledged
     from otpq.client.events import Event
+    from otpq.client.flow_views import WorkflowPage, WorkflowStatus
     from otpq.client.io import Target
     from otpq.client.schedules import AsyncSchedules
     from otpq.core.events import NodeLost
     from otpq.task import LogLine, Task
     from otpq.typed import CallOptions
     from otpq.wire.messages import NewTask, Outcome
+    from otpq.wire.verbs import MemberView
 
 __all__ = ["AsyncClient", "connect_async"]
 
@@ -88,13 +102,24 @@ class AsyncClient:
 
     # ------------------------------------------------------------ submitting
 
+    @overload
     async def submit(
         self, call: Call | Mapping[str, Any], timeout: float | None = None, *, strict: bool = False
-    ) -> AsyncTaskHandle[Any]:
-        """Submit a call; when this returns, the task is durable. Raises as `Client.submit` does.
+    ) -> AsyncTaskHandle[Any]: ...
+    @overload
+    async def submit(
+        self, call: Flow, timeout: float | None = None, *, strict: bool = False
+    ) -> AsyncWorkflowHandle[Any]: ...
+
+    async def submit(
+        self, call: Call | Mapping[str, Any] | Flow, timeout: float | None = None, *, strict: bool = False
+    ) -> AsyncTaskHandle[Any] | AsyncWorkflowHandle[Any]:
+        """Submit a call, or a workflow; when this returns, it is durable. Raises as `Client.submit` does.
 
         Many at a time (`asyncio.gather`) travel together.
         """
+        if isinstance(call, Flow):
+            return await self._submit_workflow(call, timeout, strict=strict)
         return (await self._submit([self._session.task(call, strict=strict)], timeout))[0]
 
     async def submit_task(
@@ -150,6 +175,37 @@ class AsyncClient:
             raise
         return handles
 
+    async def map_task(
+        self,
+        what: str | Callable[[Any], Call],
+        items: Iterable[Any],
+        *,
+        chunk: int = 1_000,
+        timeout: float | None = None,
+    ) -> AsyncIterator[Any]:
+        """The results of a handler for each item, in the order of `items`; as `Client.map_task`."""
+        under_way: deque[list[AsyncTaskHandle[Any]]] = deque()
+        for calls in calls_in_chunks(what, items, chunk):
+            under_way.append(await self.submit_many(calls))
+            if len(under_way) > 1:
+                for handle in under_way.popleft():
+                    yield await handle.get(timeout)
+        for handles in under_way:
+            for handle in handles:
+                yield await handle.get(timeout)
+
+    async def _submit_workflow(self, flow: Flow, timeout: float | None, *, strict: bool) -> AsyncWorkflowHandle[Any]:
+        plan, workflow = self._session.workflow(flow, strict=strict)
+        if workflow.members:
+            try:
+                made = await self._ask(questions.submit_workflow(workflow), timeout)
+            except QueryFailed as failure:
+                raise not_made(failure, plan) from None
+            for warning in self._session.warnings(made):
+                warnings.warn(warning, UnknownHandlerWarning, stacklevel=3)
+        of = Submitted(self, self._session, workflow.id, plan)
+        return AsyncChainHandle(of, plan.shape) if isinstance(plan.shape, int) else AsyncGroupHandle(of)
+
     async def _submit(self, tasks: list[NewTask], timeout: float | None) -> list[AsyncTaskHandle[Any]]:
         ticket, slots = self._session.send(tasks)
         return self._handles_of(await self._answer(ticket, "the submission", timeout), slots)
@@ -170,6 +226,12 @@ class AsyncClient:
     async def wait(self, handles: Iterable[AsyncTaskHandle[Any]], timeout: float | None = None) -> list[Task]:
         """The tasks, in the order of `handles`, when all have ended; as `Client.wait`."""
         handles = list(handles)
+        await self.wait_ended(handles, timeout)
+        return await self._tasks_of([id_bytes(handle.id) for handle in handles])
+
+    async def wait_ended(self, handles: Iterable[AsyncTaskHandle[Any]], timeout: float | None) -> None:
+        """Return when all these tasks have ended. Raises as `wait` does."""
+        handles = list(handles)
         cells = [handle.outcome_cell() for handle in handles]
         try:
             async with asyncio.timeout(timeout):
@@ -181,7 +243,6 @@ class AsyncClient:
                 raise WaitTimeout(pending, timeout or 0.0) from None
         for cell in cells:
             cell.get()  # raises if the client was closed meanwhile
-        return await self._tasks_of([id_bytes(handle.id) for handle in handles])
 
     async def _tasks_of(self, ids: list[bytes]) -> list[Task]:
         found = {task.id: task for part in in_thousands(ids) for task in await self._ask(questions.get(part))}
@@ -317,7 +378,7 @@ class AsyncClient:
     @overload
     async def cancel(
         self,
-        what: str | AsyncTaskHandle[Any],
+        what: str | AsyncTaskHandle[Any] | AsyncWorkflowHandle[Any],
         grace: float = 5.0,
         *,
         on_progress: Callable[[int], object] | None = None,
@@ -329,7 +390,7 @@ class AsyncClient:
 
     async def cancel(
         self,
-        what: str | AsyncTaskHandle[Any] | Selector,
+        what: str | AsyncTaskHandle[Any] | AsyncWorkflowHandle[Any] | Selector,
         grace: float = 5.0,
         *,
         on_progress: Callable[[int], object] | None = None,
@@ -340,7 +401,7 @@ class AsyncClient:
         (`ctx.cancelled()`), then its child is ended. 'too_late': it has ended.
 
         Args:
-            what: A task's id, its handle, or a selector. What that selects is cancelled some thousands at a time.
+            what: A task's id, its handle, that of a workflow, or a selector. What that selects is cancelled some thousands at a time.
             grace: Seconds for those that run.
             on_progress: Told after each of these parts how many it was done to so far. So with `retry`, `delete` and `purge`.
 
@@ -487,6 +548,52 @@ class AsyncClient:
     def node(self) -> str:
         """The name of the node that answered, once one has."""
         return self._session.io.welcomed.get().node
+
+    # ------------------------------------------------------------ workflows
+
+    async def workflow(self, id: str, *, members: bool = True) -> WorkflowStatus:
+        """A workflow as it is now.
+
+        Args:
+            id: Its own, or that of one of its tasks.
+            members: Whether to tell of each task; else of how many there are in which state.
+
+        Raises:
+            TaskNotFound: There is none with this id, and no task of one.
+        """
+        key = id_bytes(id)
+        found: list[MemberView] = []
+        after = 0
+        while True:
+            view = await self._ask(questions.workflow(key, after, MAX_PAGE if members else 0))
+            found += view.members
+            if view.next is None or not members:
+                return status_of(view, found)
+            after = view.next
+
+    async def workflows(self, *, limit: int = 100, after: int | None = None) -> WorkflowPage:
+        """A page of workflows, the newest first, without their tasks; its `next` is given back as `after` for the following one."""
+        return await self._ask(questions.workflows(limit, after))
+
+    async def cancel_workflow(self, what: str | AsyncWorkflowHandle[Any], grace: float = 5.0) -> str:
+        """End a workflow, by its handle, its id or that of one of its tasks: 'cancelling' or 'too_late'.
+
+        What has not started never will; tasks that run have `grace` seconds.
+
+        Raises:
+            TaskNotFound: There is none with this id, and no task of one.
+        """
+        return await self._ask(questions.cancel_workflow(what, grace))
+
+    async def retry_workflow(self, what: str | AsyncWorkflowHandle[Any]) -> str:
+        """Start a workflow again from where it failed: all its tasks that did not succeed, those that wait for others after them.
+
+        'retried', 'too_early' (it has not ended), 'too_late' (it has succeeded) or 'incomplete' (some tasks have been deleted).
+
+        Raises:
+            TaskNotFound: There is none with this id, and no task of one.
+        """
+        return await self._ask(questions.retry_workflow(what))
 
     # ------------------------------------------------- what runs on a node
 

@@ -5,10 +5,12 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Mapping
+from copy import copy
 from datetime import datetime
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final
 
+from otpq.client import program
 from otpq.errors import BadOption, UnknownOption, UsageError
 from otpq.task import DEFAULT_HANDLER, DEFAULTS, SCRIPT_HANDLER, Options, normalized, overlaid, pack_said
 from otpq.wire.messages import MAX_PAYLOAD, NewTask
@@ -16,6 +18,9 @@ from otpq.wire.values import BadValue, pack_arguments
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    from otpq.client.handle import AsyncTaskHandle, TaskHandle
+    from otpq.client.workflows import Chain, Flow
 
 __all__ = ["Call", "as_call", "new_task", "script_call"]
 
@@ -29,7 +34,7 @@ class Call:
     A value: `.with_(...)` makes another one. Options are checked here, so a wrong one is told where it is written.
     """
 
-    __slots__ = ("args", "kwargs", "name", "options", "said", "whole")
+    __slots__ = ("args", "kwargs", "name", "options", "said", "takes_result", "whole")
 
     def __init__(
         self, name: str, args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None, **options: Any
@@ -49,16 +54,37 @@ class Call:
         """All of them, as far as this program knows: what the handler declares may be known to its workers alone."""
         self.whole: Mapping[str, Any] | None = None
         """The map that it was given as, for the app's default handler if this one is not known."""
+        self.takes_result = True
+        """Whether in a workflow the result of what is before it becomes its first argument."""
 
     def with_(self, **options: Any) -> Call:
         """This call with some options changed."""
-        other = Call(self.name, self.args, self.kwargs)
+        other = copy(self)
         changed = _said(options)
         other.said = overlaid(self.said, changed)
         in_force = {name: getattr(self.options, name) for name in Options.__struct_fields__}
         other.options = Options(**overlaid(in_force, changed))
-        other.whole = self.whole
         return other
+
+    def si(self) -> Call:
+        """This call as one that takes no result: in a workflow it gets its own arguments alone."""
+        other = copy(self)
+        other.takes_result = False
+        return other
+
+    def __or__(self, after: Call | Flow) -> Chain:
+        """A chain of this call and what comes after it."""
+        from otpq.client.workflows import piped
+
+        return piped(self, after)
+
+    def submit(self) -> TaskHandle[Any]:
+        """Submit it on the program's client; as `Client.submit`."""
+        return program.client().submit(self)
+
+    async def asubmit(self) -> AsyncTaskHandle[Any]:
+        """As `submit`, without blocking the event loop."""
+        return await (await program.async_client()).submit(self)
 
     def __repr__(self) -> str:
         parts = [

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Generic, TypeVar, cast
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-__all__ = ["Cell", "wait_all"]
+__all__ = ["Cell", "wait_all", "when_all"]
 
 T = TypeVar("T")
 
@@ -76,6 +76,22 @@ def wait_all(cells: Sequence[Cell[T]], timeout: float | None = None) -> bool:
     """Whether all `cells` are filled, after waiting up to `timeout` seconds. Wakes the waiting thread once, not once a cell."""
     latch = _Latch([cell for cell in cells if not cell.is_filled])
     return latch.wait(timeout)
+
+
+def when_all(cells: Sequence[Cell[T]], wake: Callable[[], object]) -> None:
+    """Call `wake` once, in the thread that fills the last of `cells`; at once, in this one, if all are filled."""
+    left = [None] * (len(cells) + 1)  # popped once a cell, and once here: atomic, unlike a count
+    called: list[Callable[[], object]] = [wake]
+
+    def count_down() -> None:
+        left.pop()
+        if not left:
+            with contextlib.suppress(IndexError):  # two cells filled at once may both see the list empty
+                called.pop()()
+
+    for cell in cells:
+        cell.when_filled(count_down)
+    count_down()
 
 
 class _Latch:

@@ -15,13 +15,23 @@ from otpq.client.address import known_nodes, target
 from otpq.client.callbacks import Callbacks
 from otpq.client.calls import as_call, script_call
 from otpq.client.cell import Cell, wait_all
-from otpq.client.errors import NodeUnreachable, NotAnswered, TaskNotFound, UnknownHandlerWarning, WaitTimeout
+from otpq.client.errors import (
+    NodeUnreachable,
+    NotAnswered,
+    QueryFailed,
+    TaskNotFound,
+    UnknownHandlerWarning,
+    WaitTimeout,
+)
 from otpq.client.handle import TaskHandle
 from otpq.client.ids import id_bytes
+from otpq.client.mapping import calls_in_chunks
 from otpq.client.questions import Page, Part, Question, Selector
 from otpq.client.session import CHUNKS_UNDER_WAY, POLL, Session, chunks, in_thousands
 from otpq.client.touching import MARGIN, SILENCE, ended_message, is_out, is_task_id, line_message, node_of_run
+from otpq.client.workflows import Flow
 from otpq.errors import OtpqError, Unavailable
+from otpq.wire.verbs import MAX_PAGE
 
 if TYPE_CHECKING:
     import os
@@ -33,12 +43,15 @@ if TYPE_CHECKING:
     from otpq.client.core import Settings
     from otpq.client.effects import Acknowledged
     from otpq.client.events import Event
+    from otpq.client.flow_handle import WorkflowHandle
+    from otpq.client.flow_views import WorkflowPage, WorkflowStatus
     from otpq.client.io import Target
     from otpq.client.schedules import Schedules
     from otpq.core.events import NodeLost
     from otpq.task import LogLine, Task
     from otpq.typed import CallOptions
     from otpq.wire.messages import NewTask, Outcome
+    from otpq.wire.verbs import MemberView
 
 __all__ = ["Client", "Receipt", "connect"]
 
@@ -113,13 +126,20 @@ class Client:
 
     # ------------------------------------------------------------ submitting
 
+    @overload
     def submit(
         self, call: Call | Mapping[str, Any], timeout: float | None = None, *, strict: bool = False
-    ) -> TaskHandle[Any]:
-        """Submit a call; when this returns, the task is durable.
+    ) -> TaskHandle[Any]: ...
+    @overload
+    def submit(self, call: Flow, timeout: float | None = None, *, strict: bool = False) -> WorkflowHandle[Any]: ...
+
+    def submit(
+        self, call: Call | Mapping[str, Any] | Flow, timeout: float | None = None, *, strict: bool = False
+    ) -> TaskHandle[Any] | WorkflowHandle[Any]:
+        """Submit a call, or a workflow as a whole or not at all; when this returns, it is durable.
 
         Args:
-            call: A `Call`, or a map with `job`, `params` and options.
+            call: A `Call`, or a map with `job`, `params` and options; a chain, a group, a chord or a `Workflow`.
             timeout: Seconds to wait for the acknowledgement; None: as long as `connect` was told.
             strict: Refuse a handler that no node has ever told of. Else its tasks wait for it, and one warning says so.
 
@@ -131,7 +151,24 @@ class Client:
             NodeUnreachable: There is no connection; also `NotAnswered`. The task may be made all the same.
         """
         self._warn_in_loop()
+        if isinstance(call, Flow):
+            return self._submit_workflow(call, timeout, strict=strict)
         return self._submit([self._session.task(call, strict=strict)]).handle(timeout)
+
+    def _submit_workflow(self, flow: Flow, timeout: float | None, *, strict: bool) -> WorkflowHandle[Any]:
+        # Here, since it brings asyncio: most programs have no workflows, and a command lives for a tenth of a second.
+        from otpq.client.flow_handle import ChainHandle, GroupHandle, Submitted, not_made
+
+        plan, workflow = self._session.workflow(flow, strict=strict)
+        if workflow.members:
+            try:
+                made = self._ask(questions.submit_workflow(workflow), timeout)
+            except QueryFailed as failure:
+                raise not_made(failure, plan) from None
+            for warning in self._session.warnings(made):
+                warnings.warn(warning, UnknownHandlerWarning, stacklevel=3)
+        of = Submitted(self, self._session, workflow.id, plan)
+        return ChainHandle(of, plan.shape) if isinstance(plan.shape, int) else GroupHandle(of)
 
     def submit_task(self, what: str | Call | Mapping[str, Any], *args: Any, **kwargs: Any) -> TaskHandle[Any]:
         """Submit by name with arguments, by a `Call`, or by a map: `submit_task('email.send', 'a@b.c', html=True)`."""
@@ -199,6 +236,37 @@ class Client:
             raise _with_handles(error, handles, under_way, timeout) from None
         return handles
 
+    def map_task(
+        self,
+        what: str | Callable[[Any], Call],
+        items: Iterable[Any],
+        *,
+        chunk: int = 1_000,
+        timeout: float | None = None,
+    ) -> Iterator[Any]:
+        """The results of a handler for each item, its one argument, in the order of `items`; as they come.
+
+        Two chunks are under way at a time, so `items` may be without an end. Nothing is submitted before the first result is asked
+        for. Whoever stops asking leaves what was submitted running.
+
+        Args:
+            what: The handler's name, or what makes a call of an item: `handler.s`.
+            items: Walked a chunk at a time.
+            chunk: How many tasks are submitted together.
+            timeout: Seconds to wait for each result; None waits for ever.
+
+        Raises:
+            TaskFailed: In the place of a result, as `TaskHandle.get` does; with it the walk is over.
+            OtpqError: As `submit_many` does.
+        """
+        under_way: deque[list[TaskHandle[Any]]] = deque()
+        for calls in calls_in_chunks(what, items, chunk):
+            under_way.append(self.submit_many(calls))
+            if len(under_way) > 1:
+                yield from (handle.get(timeout) for handle in under_way.popleft())
+        for handles in under_way:
+            yield from (handle.get(timeout) for handle in handles)
+
     def _submit(self, tasks: list[NewTask]) -> Receipt[Any]:
         return Receipt(self, tasks, *self._session.send(tasks))
 
@@ -219,15 +287,8 @@ class Client:
             WaitTimeout: Some had not ended after `timeout` seconds: its `pending`.
             TaskNotFound: One has been deleted.
         """
-        self._warn_in_loop()
         handles = list(handles)
-        cells = [handle.outcome_cell() for handle in handles]
-        if not wait_all(cells, timeout):
-            pending = [handle for handle, cell in zip(handles, cells, strict=True) if not cell.is_filled]
-            if pending:
-                raise WaitTimeout(pending, timeout or 0.0)
-        for cell in cells:
-            cell.get()  # raises if the client was closed meanwhile
+        self.wait_ended(handles, timeout)
         return self._tasks_of([id_bytes(handle.id) for handle in handles])
 
     def _tasks_of(self, ids: list[bytes]) -> list[Task]:
@@ -364,7 +425,11 @@ class Client:
 
     @overload
     def cancel(
-        self, what: str | TaskHandle[Any], grace: float = 5.0, *, on_progress: Callable[[int], object] | None = None
+        self,
+        what: str | TaskHandle[Any] | WorkflowHandle[Any],
+        grace: float = 5.0,
+        *,
+        on_progress: Callable[[int], object] | None = None,
     ) -> str: ...
     @overload
     def cancel(
@@ -373,7 +438,7 @@ class Client:
 
     def cancel(
         self,
-        what: str | TaskHandle[Any] | Selector,
+        what: str | TaskHandle[Any] | WorkflowHandle[Any] | Selector,
         grace: float = 5.0,
         *,
         on_progress: Callable[[int], object] | None = None,
@@ -384,7 +449,7 @@ class Client:
         (`ctx.cancelled()`), then its child is ended. 'too_late': it has ended.
 
         Args:
-            what: A task's id, its handle, or a selector. What that selects is cancelled some thousands at a time.
+            what: A task's id, its handle, that of a workflow, or a selector. What that selects is cancelled some thousands at a time.
             grace: Seconds for those that run.
             on_progress: Told after each of these parts how many it was done to so far. So with `retry`, `delete` and `purge`.
 
@@ -526,6 +591,54 @@ class Client:
     def stats(self) -> dict[str, Any]:
         """The node's counters."""
         return self._ask(questions.facts("stats"))
+
+    # ------------------------------------------------------------ workflows
+
+    def workflow(self, id: str, *, members: bool = True) -> WorkflowStatus:
+        """A workflow as it is now.
+
+        Args:
+            id: Its own, or that of one of its tasks.
+            members: Whether to tell of each task; else of how many there are in which state.
+
+        Raises:
+            TaskNotFound: There is none with this id, and no task of one.
+        """
+        from otpq.client.flow_views import status_of
+
+        key = id_bytes(id)
+        found: list[MemberView] = []
+        after = 0
+        while True:
+            view = self._ask(questions.workflow(key, after, MAX_PAGE if members else 0))
+            found += view.members
+            if view.next is None or not members:
+                return status_of(view, found)
+            after = view.next
+
+    def workflows(self, *, limit: int = 100, after: int | None = None) -> WorkflowPage:
+        """A page of workflows, the newest first, without their tasks; its `next` is given back as `after` for the following one."""
+        return self._ask(questions.workflows(limit, after))
+
+    def cancel_workflow(self, what: str | WorkflowHandle[Any], grace: float = 5.0) -> str:
+        """End a workflow, by its handle, its id or that of one of its tasks: 'cancelling' or 'too_late'.
+
+        What has not started never will; tasks that run have `grace` seconds.
+
+        Raises:
+            TaskNotFound: There is none with this id, and no task of one.
+        """
+        return self._ask(questions.cancel_workflow(what, grace))
+
+    def retry_workflow(self, what: str | WorkflowHandle[Any]) -> str:
+        """Start a workflow again from where it failed: all its tasks that did not succeed, those that wait for others after them.
+
+        'retried', 'too_early' (it has not ended), 'too_late' (it has succeeded) or 'incomplete' (some tasks have been deleted).
+
+        Raises:
+            TaskNotFound: There is none with this id, and no task of one.
+        """
+        return self._ask(questions.retry_workflow(what))
 
     # ------------------------------------------------- what runs on a node
 
@@ -703,6 +816,18 @@ class Client:
         self.close()
 
     # ------------------------------------------------- for handles and receipts
+
+    def wait_ended(self, handles: Iterable[TaskHandle[Any]], timeout: float | None) -> None:
+        """Return when all these tasks have ended. Raises as `wait` does."""
+        self._warn_in_loop()
+        handles = list(handles)
+        cells = [handle.outcome_cell() for handle in handles]
+        if not wait_all(cells, timeout):
+            pending = [handle for handle, cell in zip(handles, cells, strict=True) if not cell.is_filled]
+            if pending:
+                raise WaitTimeout(pending, timeout or 0.0)
+        for cell in cells:
+            cell.get()  # raises if the client was closed meanwhile
 
     def wait_for(self, cell: Cell[Any], timeout: float | None) -> bool:
         """Whether the cell is filled, after waiting up to `timeout` seconds for it."""

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from otpq.errors import OtpqError, StoreError, Unavailable, UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from otpq.task import TaskError
     from otpq.wire.messages import Failed, Refusal
@@ -160,12 +160,14 @@ class QueryFailed(OtpqError):
     Attributes:
         code: Why, as one word.
         field: Which part of it is wrong; empty if none.
+        facts: Values behind the code, by name.
     """
 
-    def __init__(self, code: str, message: str, field: str = "") -> None:
+    def __init__(self, code: str, message: str, field: str = "", facts: Mapping[str, Any] | None = None) -> None:
         super().__init__(f"{field + ': ' if field else ''}{message}")
         self.code = code
         self.field = field
+        self.facts = facts or {}
 
 
 class WaitTimeout(OtpqError, TimeoutError):
@@ -256,4 +258,4 @@ def failed(failure: Failed) -> Exception:
         case "store_unavailable" | "store_damaged":
             return StoreUnavailable(failure.message)
         case _:
-            return QueryFailed(failure.code, failure.message, failure.field)
+            return QueryFailed(failure.code, failure.message, failure.field, failure.facts)

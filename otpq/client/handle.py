@@ -26,6 +26,20 @@ __all__ = ["AsyncTaskHandle", "TaskHandle"]
 R_co = TypeVar("R_co", covariant=True)
 
 
+def call_back(
+    get: Callable[[], Any], ok: Callable[[Any], object] | None, error: Callable[[BaseException], object] | None
+) -> None:
+    """Call `ok` with what `get` gives, or `error` with what it raises."""
+    try:
+        result = get()
+    except Exception as failure:  # noqa: BLE001 - whatever `get` would raise is what `error` is for
+        if error is not None:
+            error(failure)
+        return
+    if ok is not None:
+        ok(result)
+
+
 class Watched:
     """A task, and where its outcome arrives: from the submission on, or from the first time somebody looks.
 
@@ -55,6 +69,10 @@ class Watched:
             self._io = self._session.io
             cell = self._cell = self._session.watch(self._key)
         return cell
+
+    def forget_outcome(self) -> None:
+        """It has been started again: wait for the end that is to come."""
+        self._cell = None
 
     def __del__(self) -> None:
         if self._io is not None and self._cell is not None and not self._cell.is_filled:
@@ -116,7 +134,7 @@ class TaskHandle(Watched, Generic[R_co]):
         cell = self.outcome_cell()
         if not self._client.wait_for(cell, timeout):
             raise WaitTimeout([self], timeout or 0.0)
-        return self._result(cell.get())
+        return self.result_of(cell.get())
 
     def then(
         self, ok: Callable[[R_co], object] | None = None, error: Callable[[BaseException], object] | None = None
@@ -127,23 +145,16 @@ class TaskHandle(Watched, Generic[R_co]):
         """
         cell = self.outcome_cell()
 
-        def call_back() -> None:
-            try:
-                result = self._result(cell.get())
-            except Exception as failure:  # noqa: BLE001 - whatever `get` would raise is what `error` is for
-                if error is not None:
-                    error(failure)
-                return
-            if ok is not None:
-                ok(result)
-
-        cell.when_filled(lambda: self._client.callbacks.put(call_back))
+        cell.when_filled(
+            lambda: self._client.callbacks.put(lambda: call_back(lambda: self.result_of(cell.get()), ok, error))
+        )
 
     def cancel(self, grace: float = 5.0) -> str:
         """End the task: 'cancelled' (it had not started), 'cancelling' (it has `grace` seconds) or 'too_late'."""
         return self._client.cancel(self.id, grace)
 
-    def _result(self, outcome: Outcome) -> R_co:
+    def result_of(self, outcome: Outcome) -> R_co:
+        """The result that the task ended with, or the error raised; for who has waited for it."""
         failure = error_of(outcome)
         if failure is not None:
             raise failure
@@ -201,7 +212,10 @@ class AsyncTaskHandle(Watched, Generic[R_co]):
         cell = self.outcome_cell()
         if not await self._client.wait_for(cell, timeout):
             raise WaitTimeout([self], timeout or 0.0)
-        outcome = cell.get()
+        return await self.result_of(cell.get())
+
+    async def result_of(self, outcome: Outcome) -> R_co:
+        """The result that the task ended with, or the error raised; for who has waited for it."""
         failure = error_of(outcome)
         if failure is not None:
             raise failure

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from typing import TypeAlias
 
     from otpq.client.events import EventPage
+    from otpq.client.flow_views import WorkflowPage
     from otpq.core.events import NodeLost
 
     _Asking: TypeAlias = Callable[[str | None], "Question[Part]"]
@@ -170,6 +171,8 @@ def counts(queue: str | None) -> Question[dict[str, dict[str, int]]]:
 def cancel(what: Any, grace: float) -> Question[str]:
     """'cancelled', 'cancelling' or 'too_late'."""
     _check_grace(grace)
+    if hasattr(what, "workflow"):  # the handle of one
+        return cancel_workflow(what, grace)
     id = what if isinstance(what, str) else getattr(what, "id", None)
     if not isinstance(id, str):
         raise UsageError(f"{what!r} cannot be cancelled: give a task's id, its handle, or a Selector")
@@ -233,6 +236,44 @@ def events(after: str | None, wanted: verbs.EventsOf) -> Question[EventPage]:
     from otpq.client.events import events_of
 
     return Question("events", msgspec.structs.replace(wanted, after=after), events_of)
+
+
+def submit_workflow(workflow: verbs.NewWorkflow) -> Question[verbs.Made]:
+    """That it is made."""
+    return Question("submit_workflow", workflow, lambda made: made)
+
+
+def workflow(id: bytes, after: int, limit: int) -> Question[verbs.WorkflowView]:
+    """A workflow and some of its members."""
+    return Question("workflow", verbs.WorkflowOf(id, after, limit), lambda view: view)
+
+
+def workflows(limit: int, after: int | None) -> Question[WorkflowPage]:
+    """A page of workflows, the newest first."""
+    if not 1 <= limit <= verbs.MAX_PAGE:
+        raise UsageError(f"limit={limit} is not allowed: 1 to {verbs.MAX_PAGE}; go on with after=")
+    from otpq.client.flow_views import WorkflowPage, status_of
+
+    body = verbs.ListWorkflows(limit, after)
+    return Question("workflows", body, lambda page: WorkflowPage(map(status_of, page.workflows), page.next))
+
+
+def cancel_workflow(what: Any, grace: float) -> Question[str]:
+    """'cancelling' or 'too_late'."""
+    _check_grace(grace)
+    return Question("cancel_workflow", verbs.CancelTask(_workflow_id(what), grace), str)
+
+
+def retry_workflow(what: Any) -> Question[str]:
+    """'retried', 'too_early', 'too_late' or 'incomplete'."""
+    return Question("retry_workflow", verbs.TaskRef(_workflow_id(what)), str)
+
+
+def _workflow_id(what: Any) -> bytes:
+    id = what if isinstance(what, str) else getattr(what, "workflow", None)
+    if not isinstance(id, str):
+        raise UsageError(f"{what!r} is no workflow: give its id or its handle, or the id of one of its tasks")
+    return id_bytes(id)
 
 
 def why(id: bytes) -> Question[dict[str, Any] | None]:

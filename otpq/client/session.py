@@ -13,16 +13,20 @@ from otpq.client.effects import Acknowledged, Submission
 from otpq.client.errors import NodeUnreachable, NotAnswered
 from otpq.client.ids import IdMaker
 from otpq.client.io import Io, Target
+from otpq.errors import UsageError
 from otpq.running import running_task
-from otpq.wire.messages import MAX_TASKS
+from otpq.wire.messages import MAX_MESSAGE, MAX_TASKS
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
     from otpq.client.calls import Call
     from otpq.client.core import Settings
+    from otpq.client.lowering import Plan
     from otpq.client.questions import Question
+    from otpq.client.workflows import Flow
     from otpq.wire.messages import NewTask, Outcome
+    from otpq.wire.verbs import Made, NewWorkflow
 
 __all__ = ["CHUNKS_UNDER_WAY", "CHUNK_BYTES", "POLL", "Session"]
 
@@ -33,6 +37,9 @@ POLL: Final = 0.2
 """Seconds after which who follows a log, or events, asks for more."""
 _TASK_BYTES: Final = 64
 """About what a task takes in a message beside its payload and its names."""
+
+MAX_BODY: Final = MAX_MESSAGE - 64
+"""Bytes of a question's body: room is left for the verb and its number."""
 
 _inherited: Final[list[object]] = []
 """I/O of the parent, in a forked child. Kept for ever: its sockets must not be touched, and collecting them would."""
@@ -70,7 +77,14 @@ class Session:
         """The task that `what` asks for, packed; its parent is the task that asks, if one does."""
         return new_task(as_call(what), self.new_id(), parent=running_task.get(), strict=strict)
 
-    def warnings(self, acknowledged: Acknowledged) -> list[str]:
+    def workflow(self, flow: Flow, *, strict: bool = False) -> tuple[Plan, NewWorkflow]:
+        """The workflow that `flow` asks for, and its plan; its parent is the task that asks, if one does."""
+        from otpq.client.lowering import new_workflow, planned
+
+        plan = planned(flow)
+        return plan, new_workflow(plan, self.new_id(), parent=running_task.get(), strict=strict)
+
+    def warnings(self, acknowledged: Acknowledged | Made) -> list[str]:
         """What an acknowledgement warns of, each once in this session's life: a handler that nobody knows."""
         fresh = [each.message for each in acknowledged.warnings if each.message not in self._warned]
         self._warned.update(fresh)
@@ -86,6 +100,11 @@ class Session:
     def ask(self, question: Question[Any]) -> Cell[bytes]:
         """Put a question; the packed answer will be in the cell."""
         io, cell, body = self.io, Cell[bytes](), question.packed()
+        if len(body) > MAX_BODY:
+            raise UsageError(
+                f"{question.verb!r} would be a message of {len(body):,} bytes, and one has {MAX_MESSAGE:,} at most; "
+                "what is large belongs into a file or a database"
+            )
         io.wish(partial(io.core.ask, cell, question.verb, body))
         return cell
 

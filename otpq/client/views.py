@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from otpq.wire.messages import Outcome
     from otpq.wire.verbs import TaskView
 
-__all__ = ["error_of", "log_line_of", "task_error", "task_of"]
+__all__ = ["error_of", "in_place_of", "log_line_of", "task_error", "task_of"]
 
 _SUCCEEDED = TaskState.SUCCEEDED.value
 
@@ -36,6 +36,16 @@ def error_of(outcome: Outcome) -> NotSucceeded | TaskNotFound | None:
             return TaskNotFound(id)
         case _:
             return TaskFailed(id, outcome.name, outcome.reason, task_error(outcome.error))
+
+
+def in_place_of(outcome: Outcome) -> dict[str, Any]:
+    """What those who collect errors are given in the place of the result of a task that did not succeed."""
+    return {
+        "error": None if outcome.error is None else unpack(outcome.error)[:2],
+        "id": outcome.id.hex(),
+        "name": outcome.name,
+        "state": outcome.state,
+    }
 
 
 def task_of(view: TaskView) -> Task:
@@ -59,6 +69,8 @@ def task_of(view: TaskView) -> Task:
         result=None if view.result is None else unpack(view.result),
         error=task_error(view.error),
         parent=None if view.parent is None else view.parent.hex(),
+        workflow=None if view.workflow is None else view.workflow.hex(),
+        waits=view.waits,
         created_at=_utc(view.created),
         due_at=_utc(view.created if view.due is None else view.due),
         started_at=None if view.started is None else _utc(view.started),

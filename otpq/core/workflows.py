@@ -139,10 +139,16 @@ def cancel(state: State, event: CancelWorkflow) -> None:
 
 
 def retry(state: State, event: RetryWorkflow) -> None:
-    """Have all members started again that did not succeed; those that wait for others wait again."""
+    """Have all members started again that did not succeed; those that wait for others wait again.
+
+    It is answered when the last of them has been: who waits for a member's end from then on is not told of the one before.
+    """
     workflow = _meant(state, event.id)
     if workflow is None:
         answer = "not_found"
+    elif workflow.sweep == "retry":  # asked again, or by another one too
+        state.sweeps[workflow.number].asked.append(event)
+        return
     elif workflow.finished is None:
         answer = "too_early"
     elif not workflow.failed:
@@ -150,9 +156,10 @@ def retry(state: State, event: RetryWorkflow) -> None:
     elif workflow.kept < workflow.total:
         answer = "incomplete"
     else:
-        answer = "retried"
         workflow.cancelled, workflow.finished = False, None
         _begin(state, workflow, "retry")
+        state.sweeps[workflow.number].asked.append(event)
+        return
     _answer(state, event, answer)
 
 
@@ -282,7 +289,7 @@ def forget(state: State, row: TaskRow) -> None:
 class Sweep:
     """What is being done to all members of a workflow."""
 
-    __slots__ = ("grace", "id", "mark", "seqs", "total")
+    __slots__ = ("asked", "grace", "id", "mark", "seqs", "total")
 
     def __init__(self, workflow: WorkflowRow, grace: float = CANCEL_GRACE) -> None:
         self.id = workflow.id
@@ -292,6 +299,8 @@ class Sweep:
         """Seconds that running members have to end by themselves."""
         self.seqs = range(0)
         """The members that this step looks at."""
+        self.asked: list[RetryWorkflow] = []
+        """Who is to hear when it is over."""
 
 
 def restore(state: State, sweeping: Iterable[WorkflowRow]) -> None:
@@ -337,6 +346,8 @@ def go_on(state: State) -> None:
             if workflow.sweep == "retry":
                 workflow.sweep = None
                 _finish(state, workflow)
+                for event in sweep.asked:
+                    _answer(state, event, "retried")
 
 
 def _cancel(state: State, row: TaskRow, sweep: Sweep) -> None:

@@ -17,12 +17,23 @@ if TYPE_CHECKING:
 __all__ = ["EXAMPLES", "Helper", "ScheduleHelpers", "client_helpers", "handler_names", "help_on", "overview"]
 
 _PLUMBING: Final = frozenset(
-    {"close", "fetch", "handles_of", "node_lost", "submit_soon", "wait_answer", "wait_connected", "wait_for"}
+    {
+        "close",
+        "fetch",
+        "handles_of",
+        "node_lost",
+        "submit_soon",
+        "wait_answer",
+        "wait_connected",
+        "wait_ended",
+        "wait_for",
+    }
 )
 """Public methods of a client that are for handles, for programs and for nodes."""
 
 EXAMPLES: Final[Mapping[str, tuple[str, ...]]] = {
     "cancel": ("cancel(id)", "cancel(Selector(queue='mail'))"),
+    "cancel_workflow": ("cancel_workflow(id)", "cancel_workflow(handle, grace=30)"),
     "connect": ("connect('b@127.0.0.1')", "connect()"),
     "count": ("count(Selector(state='failed'))", "count(Selector(queue='mail'), to='cancel')"),
     "counts": ("counts()", "counts('mail')"),
@@ -42,6 +53,7 @@ EXAMPLES: Final[Mapping[str, tuple[str, ...]]] = {
     "handler_stats": ("handler_stats()['mail.send']['run']['1m']['p95']",),
     "limits": ("limits()",),
     "logs": ("logs(id)", "logs(id, follow=True)"),
+    "map_task": ("list(map_task('resize', ['a.png', 'b.png']))", "sum(map_task(size.s, paths, chunk=100))"),
     "nodes": ("nodes()",),
     "pause": ("pause('mail', why='the provider is down')", "pause(handler='mail.send')"),
     "purge": ("purge('mail')",),
@@ -50,6 +62,7 @@ EXAMPLES: Final[Mapping[str, tuple[str, ...]]] = {
     "reload": ("reload()", "reload('default', timeout=60)"),
     "resume": ("resume('mail')",),
     "retry": ("retry(Selector(state='failed', name='mail.send'))",),
+    "retry_workflow": ("retry_workflow(id)",),
     "rpc": ("rpc('a@host', 'status')", "rpc('a@host', 'log_level', level='DEBUG')"),
     "scale": ("scale('default', 8)",),
     "schedules.add": ("schedules.add('nightly', Call('tidy'), cron='0 3 * * *', timezone='Europe/Berlin')",),
@@ -73,6 +86,8 @@ EXAMPLES: Final[Mapping[str, tuple[str, ...]]] = {
     "v": ("v()", "v(3)"),
     "wait": ("wait([handle(id)], timeout=10)",),
     "why": ("why(id)",),
+    "workflow": ("workflow(id)", "workflow(id).counts", "workflow(id, members=False).progress"),
+    "workflows": ("workflows()", "[w.id for w in workflows() if w.state == 'failed']"),
     "worker_stats": ("worker_stats()['pools']",),
     "workers": ("workers()",),
 }

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeGuard
 
 import msgspec
 
+from otpq.client.flow_views import WorkflowStatus
 from otpq.client.picture import tree_lines
 from otpq.task import LogLine, Task
 
@@ -79,6 +80,8 @@ def _block(value: Any, width: int | None) -> list[str] | None:
     """The lines of a value that is more than a word or a container of plain values; None: it is not."""
     if isinstance(value, Lines) and value:
         return [*map(line, value)]
+    if isinstance(value, WorkflowStatus):
+        return value.picture().split("\n")
     if isinstance(value, Mapping):
         return _mapping(value, width)
     if _are_fields(value):
@@ -125,6 +128,9 @@ def _row(value: Any) -> Fields:
         name = value.name if value.title is None else f"{value.name} ({value.title})"
         told = ("id", "state", "reason", "attempt", "queue", "created_at")
         return {**{field: getattr(value, field) for field in told}, "name": name}
+    if isinstance(value, WorkflowStatus):
+        fields = ("id", "title", "state", "total", "ended", "failed", "created_at")
+        return {field: getattr(value, field) for field in fields}
     return _fields(value) or {}
 
 

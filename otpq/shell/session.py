@@ -9,7 +9,7 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final, NoReturn, Self
 
 import otpq
-from otpq import program
+from otpq.client import program
 from otpq.client.address import find_node
 from otpq.client.aio import connect_async
 from otpq.client.calls import Call

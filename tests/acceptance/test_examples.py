@@ -162,6 +162,26 @@ def test_pages_are_fetched_many_at_a_time_in_one_child(stage: Stage) -> None:
     assert 2 <= int(most.removeprefix("at a time: ")) <= 50
 
 
+def test_workflows_give_their_results_and_go_on_where_they_failed(stage: Stage) -> None:
+    said = run(stage, "chain_workflow.py")
+    assert said.returncode == 0, said.stderr
+    first, picture, last = (
+        said.stdout.partition("workflow ")[0],
+        said.stdout.splitlines()[5:-2],
+        said.stdout.splitlines()[-2:],
+    )
+    assert first.splitlines() == [
+        "chain: to pay: 18.60",
+        "group: [3, 2, 1]",
+        "chord: 6",
+        "graph: to pay: 18.60 and 6",
+        "failed: FileNotFoundError",
+    ]
+    assert picture[0].endswith("failed, 4 of 4 ended, 2 without success, on_failure=fail")
+    assert [line.split()[1:2] for line in picture[2:]] == [["succeeded"], ["succeeded"], ["failed:"], ["cancelled"]]
+    assert last == ["again: retried", "result: all and well"]
+
+
 @pytest.mark.parametrize("path", sorted(EXAMPLES.glob("*.py")), ids=lambda path: path.name)
 def test_every_example_is_run_here(path: Path) -> None:
     if path.name == "sample_task.py":

@@ -1,9 +1,10 @@
 """What type checkers see of an app. Nothing runs: `mypy --strict` is the test, and an ignore that is not needed fails it."""
 
-from typing import assert_type
+from typing import Any, assert_type
 
 import otpq
 from otpq.client.calls import Call
+from otpq.client.workflows import Chain
 
 app = otpq.App()
 
@@ -98,6 +99,19 @@ async def awaited() -> None:
     assert_type(await handle, int)
     assert_type(await handle.get(), int)
     await greet.asubmit(1)  # type: ignore[arg-type]
+
+
+def workflows() -> None:
+    assert_type(add.si(1), Call)
+    add.si("1")  # type: ignore[arg-type]
+    assert_type(otpq.chain(add.s(1), add.s()).submit(), otpq.WorkflowHandle[Any])
+    assert_type(add.s(1) | otpq.group(add.s(n) for n in range(3)) | add.s(), Chain)
+    assert_type(add.s(1) | add.s(), Chain)
+    graph = otpq.Workflow(on_failure="collect")
+    graph.add(add.s(), after=graph.add(otpq.chord([add.s(1)], add.s())))
+    otpq.Workflow(on_failure="stop")  # type: ignore[arg-type]
+    otpq.chain(add)  # type: ignore[arg-type]
+    assert_type(next(add.map([1, 2])), int)
 
 
 def options() -> None:

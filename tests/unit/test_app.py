@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 import otpq
-from otpq import program
 from otpq.app import App, AsyncHandler, Handler
+from otpq.client import program
 from otpq.client.calls import Call
 from otpq.context import Context
 from otpq.errors import BadOption, UnknownOption, UsageError

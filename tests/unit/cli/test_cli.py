@@ -19,6 +19,7 @@ from otpq.cli.up import is_here
 from otpq.client import address
 from otpq.client.errors import CookieRefused, NodeUnreachable, QueryFailed, TaskFailed, TaskNotFound, WaitTimeout
 from otpq.client.events import Event
+from otpq.client.flow_views import Member, WorkflowPage, WorkflowStatus
 from otpq.client.io import Target
 from otpq.client.questions import Page, Selector
 from otpq.errors import OtpqError, StoreError
@@ -39,6 +40,13 @@ if TYPE_CHECKING:
 
 ID = "0" * 32
 NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
+WORKFLOW = WorkflowStatus(
+    id="f" * 32,
+    created_at=NOW,
+    total=3,
+    ended=1,
+    members=(Member(place=0, id=ID, name="mail", state=TaskState.QUEUED),),
+)
 TASK = Task(
     id=ID,
     name="mail.send",
@@ -106,6 +114,8 @@ class FakeClient:
         self.result: object = {"sent": 1}
         self.selected = 3
         self.missing: set[str] = set()
+        self.task = TASK
+        self.next_workflow: int | None = None
         self.error: Exception | None = None
         self.facts: dict[str, Any] = {"ok": True, "node": "a@h"}
 
@@ -134,7 +144,25 @@ class FakeClient:
 
     def get_task_status(self, id: str) -> Task:
         self._ask("get_task_status", id)
-        return TASK
+        if id in self.missing:
+            raise TaskNotFound(id)
+        return self.task
+
+    def workflow(self, id: str) -> WorkflowStatus:
+        self._ask("workflow", id)
+        return WORKFLOW
+
+    def workflows(self, *, limit: int, after: int | None) -> WorkflowPage:
+        self._ask("workflows", limit, after)
+        return WorkflowPage([WORKFLOW], self.next_workflow)
+
+    def cancel_workflow(self, id: str, grace: float) -> str:
+        self._ask("cancel_workflow", id, grace)
+        return "cancelling"
+
+    def retry_workflow(self, id: str) -> str:
+        self._ask("retry_workflow", id)
+        return "retried"
 
     def why(self, id: str) -> dict[str, Any] | None:
         self._ask("why", id)
@@ -153,6 +181,8 @@ class FakeClient:
     def cancel(self, what: str | Selector, grace: float, *, on_progress: Told = None) -> str | int:
         assert on_progress is None  # standard error is no terminal
         self._ask("cancel", what, grace)
+        if isinstance(what, str) and what in self.missing:
+            raise TaskNotFound(str(what))
         return "cancelling" if isinstance(what, str) else 3
 
     def retry(self, selector: Selector, *, on_progress: Told = None) -> int:
@@ -364,6 +394,40 @@ def test_cancel_of_several_says_how_many(client: FakeClient) -> None:
         ("cancel", Selector(state="queued", name="mail"), 5.0),
         ("cancel", Selector(ids=[ID], queue="q"), 5.0),
     ]
+
+
+def test_a_workflow_is_shown_as_a_picture_or_as_data(client: FakeClient) -> None:
+    client.missing = {WORKFLOW.id}
+    assert otpq("show", WORKFLOW.id).stdout == f"{WORKFLOW.picture()}\n"
+    assert json.loads(otpq("show", WORKFLOW.id, "--json").stdout)["members"][0]["name"] == "mail"
+
+
+def test_behind_a_member_stands_its_workflow(client: FakeClient) -> None:
+    client.task = structs.replace(TASK, workflow=WORKFLOW.id, waits=2)
+    lines = otpq("show", ID).stdout.splitlines()
+    assert f"workflow:   {WORKFLOW.id}, waits for 2 of its tasks" in lines
+    assert lines[-3:] == WORKFLOW.picture().splitlines()
+    assert json.loads(otpq("show", ID, "--json").stdout)["workflow"] == WORKFLOW.id
+
+
+def test_workflows_are_listed(client: FakeClient) -> None:
+    client.next_workflow = 7
+    said = otpq("workflows", "--limit", "5", "--after", "9")
+    head, line = said.stdout.splitlines()
+    assert head.split() == ["ID", "STATE", "ENDED", "FAILED", "CREATED", "TITLE"]
+    assert line.split()[:4] == [WORKFLOW.id, "running", "1/3", "0"]
+    assert said.stderr == "there are more: --after 7\n"
+    assert client.asked == [("workflows", 5, 9)]
+    assert json.loads(otpq("workflows", "--json").stdout)["total"] == 3
+
+
+def test_what_is_no_task_may_be_a_workflow_to_cancel_or_to_retry(client: FakeClient) -> None:
+    client.missing = {WORKFLOW.id}
+    assert otpq("cancel", WORKFLOW.id).stdout == "cancelling\n"
+    assert json.loads(otpq("retry", WORKFLOW.id, "--json").stdout) == {"id": WORKFLOW.id, "answer": "retried"}
+    assert client.asked[-2:] == [("cancel_workflow", WORKFLOW.id, 5.0), ("retry_workflow", WORKFLOW.id)]
+    several = otpq("retry", ID, WORKFLOW.id)
+    assert (several.exit_code, several.stderr) == (6, f"otpq: there is no task '{WORKFLOW.id}'\n")
 
 
 def test_ended_tasks_are_retried_and_deleted(client: FakeClient) -> None:

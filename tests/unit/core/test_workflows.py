@@ -61,6 +61,8 @@ def cancel(core: Driver, id: bytes = WORKFLOW) -> list[str]:
 
 def retry(core: Driver, id: bytes = WORKFLOW) -> list[str]:
     core.step(ev.RetryWorkflow(client="c", request=6, id=id))
+    while not core.answers():  # it comes with the last member that is started again
+        core.step()
     answers = core.answers()
     settle(core)
     return answers
@@ -211,6 +213,20 @@ def test_a_retry_goes_on_from_the_member_that_failed(core: Driver) -> None:
     run(core)
     assert states(core, ids) == "sss"
     assert retry(core) == ["too_late"]
+
+
+def test_a_retry_is_answered_when_all_members_have_been_started_again(core: Driver) -> None:
+    count = 1_200
+    ids = submit(core, [[] for _ in range(count)])
+    cancel(core)
+    settle(core)
+    for client in "ab":  # the second one is told with the first
+        core.step(ev.RetryWorkflow(client=client, request=6, id=WORKFLOW))
+    while not core.answers():
+        assert core.state(ids[-1]) == "cancelled"
+        core.step()
+    assert [reply.client for reply in core.all(ef.Reply)] == ["a", "b"]
+    assert {core.state(id) for id in ids} == {"queued"}
 
 
 def test_a_member_is_retried_alone_when_its_workflow_has_ended(core: Driver) -> None:

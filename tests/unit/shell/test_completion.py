@@ -53,7 +53,7 @@ def offered(text: str) -> list[str]:
 
 def test_names_follow_a_beginning() -> None:
     assert offered("queue") == ["queue_stats", "queues"]
-    assert offered("x = [queues(), work") == ["worker_stats", "workers"]
+    assert offered("x = [queues(), worke") == ["worker_stats", "workers"]
     assert offered("await thi") == ["thing"]
     assert offered("_hid") == ["_hidden"]
     assert "lambda" in offered("la")

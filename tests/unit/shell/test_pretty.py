@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from otpq.client.flow_views import WorkflowStatus
 from otpq.shell.pretty import Lines, Text, line, shown
 from otpq.task import HistoryEntry, LogLine, Task, TaskError, TaskState
 
@@ -113,6 +114,12 @@ def test_tasks_are_a_table_and_one_is_a_record() -> None:
     ]
     assert lines[-2].split()[:3] == ["TIME", "SOURCE", "TARGET"]
     assert not any(line.startswith("result") for line in lines), "what is empty is left out"
+
+
+def test_workflows_are_a_table_and_one_is_a_picture() -> None:
+    status = WorkflowStatus(id="f" * 32, created_at=datetime(2026, 1, 1, tzinfo=UTC), total=3, ended=1)
+    assert shown(status) == status.picture()
+    assert shown([status]).splitlines()[0].split() == ["ID", "TITLE", "STATE", "TOTAL", "ENDED", "FAILED", "CREATED_AT"]
 
 
 def test_an_id_is_never_cut() -> None:

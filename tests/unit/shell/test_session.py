@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 import otpq
-from otpq import program
+from otpq.client import program
 from otpq.client.errors import NodeUnreachable
 from otpq.shell.output import Output
 from otpq.shell.session import Shell

@@ -6,8 +6,7 @@ from typing import Any, Self
 
 import pytest
 
-from otpq import program
-from otpq.client import address, aio, client
+from otpq.client import address, aio, client, program
 
 
 class Fake:
