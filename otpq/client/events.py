@@ -25,7 +25,8 @@ class Event:
     kind: str
     """Of tasks `submitted`, `started`, `progress`, `succeeded`, `failed`, `retried` (a run failed, and will be followed by
     another), `cancelled`, `expired`; of the cluster `worker_offline`, `node_up`, `node_suspected`, `node_down`, `paused`, `resumed`,
-    `scaled`, `reloaded`, `schedule_fired`, `store_trouble`, `store_well`; `gap`. There may be more."""
+    `scaled`, `reloaded`, `schedule_fired`, `schedule_missed`, `schedule_refused`, `store_trouble`, `store_well`; `gap`. There may be
+    more."""
     facts: Mapping[str, Any]
     """Of a task `id`, `name`, `queue`, `attempt` (which run, from 1; 0: none yet), and if there are any `node`, `reason` and
     `error`, a line; of `progress` also `fraction` and `message`. Of `worker_offline` `node`, `pool`, `worker` and `why`: `node_down`,

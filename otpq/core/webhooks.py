@@ -38,6 +38,8 @@ OF_CLUSTER: Final = (
     "scaled",
     "reloaded",
     "schedule_fired",
+    "schedule_missed",
+    "schedule_refused",
     "store_well",
 )
 EVENTS: Final = OF_TASKS + OF_CLUSTER

@@ -24,7 +24,7 @@ def announcement(webhooks: Sequence[Webhook], kind: str, facts: dict[str, Any], 
     """What to submit so that those who want it are told; None: nobody does."""
     if kind not in OF_CLUSTER:
         return None
-    name, queue = facts.get("handler"), facts.get("queue")
+    name, queue = facts.get("handler") or facts.get("name"), facts.get("queue")
     tasks = [
         ev.NewTask(
             id=int(wall * 1000).to_bytes(6, "big") + os.urandom(10),

@@ -62,13 +62,13 @@ class Happenings:
 
     def note(self, kind: str, facts: Facts) -> None:
         """Something happened in the cluster."""
-        self._put(kind, facts, [])
+        self._add(kind, facts, [])
         self._noted(kind, facts)
 
     def submitted(self, rows: Sequence[TaskRow]) -> None:
         """These tasks are new, and durable."""
         if rows and self._is_watched():
-            self._add("submitted", {}, [TaskHappening(row.id, row.name, row.queue) for row in rows])
+            self._add_tasks("submitted", [TaskHappening(row.id, row.name, row.queue) for row in rows])
 
     def scheduled(self, kind: str, facts: Facts) -> None:
         """What became of a slot. That it made its task is usual, and noted as what happens to tasks is."""
@@ -101,11 +101,11 @@ class Happenings:
             rows = rows_of(session, told)
             self._started([row for row in rows if row.seq not in self._shown], _node_of(session))
             self._shown.update({row.seq: session for row in rows})
-            self._add("progress", {}, [_progressed(row, told[row.seq]) for row in rows])
+            self._add_tasks("progress", [_progressed(row, told[row.seq]) for row in rows])
 
     def _started(self, rows: Sequence[TaskRow], node: str) -> None:
-        self._add(
-            "started", {}, [TaskHappening(row.id, row.name, row.queue, row.attempt + 1, node=node) for row in rows]
+        self._add_tasks(
+            "started", [TaskHappening(row.id, row.name, row.queue, row.attempt + 1, node=node) for row in rows]
         )
 
     def ended(self, outcome: Outcome) -> None:
@@ -113,15 +113,17 @@ class Happenings:
         if not self._is_watched():
             return
         ran = [row for row in outcome.tasks if row.state in {SUCCEEDED, FAILED}] + outcome.retried
-        self._add("started", {}, [_began(row) for row in ran if row.seq not in self._shown and row.started is not None])
+        self._add_tasks(
+            "started", [_began(row) for row in ran if row.seq not in self._shown and row.started is not None]
+        )
         for row in ran:
             self._shown.pop(row.seq, None)
         by_state: dict[str, list[TaskRow]] = {}
         for row in outcome.tasks:
             by_state.setdefault(row.state, []).append(row)
         for state, rows in by_state.items():
-            self._add(state, {}, [_ended(row) for row in rows])
-        self._add("retried", {}, [_retried(row) for row in outcome.retried])
+            self._add_tasks(state, [_ended(row) for row in rows])
+        self._add_tasks("retried", [_retried(row) for row in outcome.retried])
 
     def _is_watched(self) -> bool:
         if self._watched_until is None:
@@ -130,12 +132,12 @@ class Happenings:
             self._watched_until = None
         return self._watched_until is not None
 
-    def _add(self, kind: str, facts: Facts, tasks: list[TaskHappening]) -> None:
+    def _add_tasks(self, kind: str, tasks: list[TaskHappening]) -> None:
         """Of no task nothing is to be told."""
         if tasks:
-            self._put(kind, facts, tasks)
+            self._add(kind, {}, tasks)
 
-    def _put(self, kind: str, facts: Facts, tasks: list[TaskHappening]) -> None:
+    def _add(self, kind: str, facts: Facts, tasks: list[TaskHappening]) -> None:
         self._ring.append(Happening(self._next, self._clock().wall, kind, facts, tasks))
         self._next += len(tasks) or 1
         while self._next - self._first > KEPT and len(self._ring) > 1:
@@ -189,7 +191,7 @@ class Happenings:
     def _watch(self) -> None:
         """Somebody looks: from now on, and for a while, all is noted; that it was not before is noted too."""
         if not self._is_watched():
-            self._put(GAP, {"why": "unwatched", "since": self._unkept_since}, [])
+            self._add(GAP, {"why": "unwatched", "since": self._unkept_since}, [])
         now = self._clock()
         self._watched_until, self._unkept_since = now.mono + WATCHED, now.wall + WATCHED
 

@@ -71,7 +71,7 @@ class Wanted:
         """Of what happened to no task in particular, or to one that its facts name."""
         asked, facts = self._asked, happening.facts
         return (
-            (asked.name is None or is_named(facts.get("handler") or "", asked.name))
+            (asked.name is None or is_named(facts.get("handler") or facts.get("name") or "", asked.name))
             and (asked.queue is None or facts.get("queue") == asked.queue)
             and (asked.node is None or facts.get("node") == asked.node)
             and (self._ids is None or facts.get("id") in {id.hex() for id in self._ids})

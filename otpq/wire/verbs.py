@@ -303,6 +303,8 @@ EVENT_KINDS: Final = (
     "scaled",
     "reloaded",
     "schedule_fired",
+    "schedule_missed",
+    "schedule_refused",
     "store_trouble",
     "store_well",
     "gap",

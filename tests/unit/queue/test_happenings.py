@@ -206,7 +206,7 @@ def test_only_what_is_wanted_is_told_with_the_numbers_it_has(happenings: Happeni
     happenings.submitted(rows)
     happenings.note("paused", {"queue": "other", "handler": "mail.send"})
     happenings.note("node_down", {"node": "a@h"})
-    happenings.note("schedule_fired", {"schedule": "s", "id": f"{1:032x}"})
+    happenings.note("schedule_fired", {"schedule": "s", "id": f"{1:032x}", "name": "mail"})
 
     def told(**wanted: Any) -> list[tuple[int, str]]:
         gap, *events = Reader(happenings, **wanted).read()
@@ -220,6 +220,7 @@ def test_only_what_is_wanted_is_told_with_the_numbers_it_has(happenings: Happeni
     assert told(ids=[bytes(15) + b"\1", bytes(15) + b"\5"]) == [tasks[0], tasks[4], (9, "schedule_fired")]
     assert told(node="a@h") == [(8, "node_down")]
     assert told(kinds=["node_down", "submitted"], name="mail") == [tasks[0], tasks[2]]
+    assert told(kinds=["schedule_fired"], name="mail") == [(9, "schedule_fired")]
     assert told(kinds=[]) == []
 
 
