@@ -97,6 +97,14 @@ def test_a_fixed_time_in_the_repeated_hour_runs_once_the_first_time() -> None:
     ]
 
 
+def test_within_the_repeated_hour_what_has_run_the_first_time_is_over() -> None:
+    second = datetime(2026, 11, 1, 1, 15, tzinfo=ZoneInfo("America/New_York"), fold=1).timestamp()
+    first = datetime(2026, 11, 1, 1, 15, tzinfo=ZoneInfo("America/New_York")).timestamp()
+    timing = Timing(cron="30 1 * * *", timezone="America/New_York")
+    assert next_time(timing, first) == first + 900
+    assert next_time(timing, second) == second + 86_400 + 900
+
+
 def test_wildcards_run_by_real_time() -> None:
     berlin = "Europe/Berlin"
     repeated = shown("*/30 * * * *", "2026-10-25 01:45", 5, berlin)

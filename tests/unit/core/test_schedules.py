@@ -121,7 +121,11 @@ def test_a_clock_that_is_set_back_fires_no_slot_again(queue: Driver) -> None:
     add(queue)
     pass_time(queue, 25.0)
     queue.wall -= 24.0
-    pass_time(queue, 20.0)
+    pass_time(queue, 5.0)
+    change(queue, "disable")
+    assert change(queue, "enable") == "done"
+    assert facts(queue)["next_run"] == 1_030.0
+    pass_time(queue, 15.0)
     assert fired(queue) == [10.0, 20.0]
     change(queue, "disable")
     change(queue, "enable")
