@@ -8,7 +8,7 @@ import pytest
 from otpq.core.records import Changes, ExpiryRange, Link, Member, Needs, TaskRow, WorkflowRow
 from otpq.store.errors import CommitRefused
 from otpq.store.protocol import End, Store
-from tests.conformance.store.conftest import make_row
+from tests.integration.store.rows import make_row
 
 pack = msgspec.msgpack.encode
 ID = b"w" * 16
