@@ -518,7 +518,7 @@ def _worker_stats(on: Answers, *_: object) -> object:
 
 
 def _queue_stats(on: Answers, *_: object) -> object:
-    return queue_stats(on.counts(), on.core().handlers(), on.measures.queues())
+    return queue_stats(on.counts(), on.core().handlers(), on.measures.queues(), on.reading.blocked())
 
 
 def _handler_stats(on: Answers, *_: object) -> object:

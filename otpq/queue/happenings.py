@@ -74,6 +74,7 @@ class Happenings:
         """What became of a slot. That it made its task is usual, and noted as what happens to tasks is."""
         if kind != "schedule_fired" or self._is_watched():
             self._add(kind, facts, [])
+        self._noted(kind, facts)
 
     def shown(self, running: Running, rows_of: Callable[[str, Iterable[int]], list[TaskRow]]) -> None:
         """A pool shows what runs in it; `rows_of` gives those of these seqs that a session holds.

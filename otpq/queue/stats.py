@@ -23,7 +23,10 @@ OFFLINE_AFTER: Final = 5.0
 
 
 def queue_stats(
-    counts: Mapping[str, Mapping[TaskState, int]], handlers: Iterable[Facts], measured: Mapping[str, Facts]
+    counts: Mapping[str, Mapping[TaskState, int]],
+    handlers: Iterable[Facts],
+    measured: Mapping[str, Facts],
+    blocked: Mapping[str, int],
 ) -> dict[str, Facts]:
     """How each queue stands.
 
@@ -31,6 +34,7 @@ def queue_stats(
         counts: Tasks by queue and state.
         handlers: As `QueueCore.handlers` tells of them.
         measured: As `Measures.queues` tells.
+        blocked: How many tasks of each queue wait for others of their workflows.
 
     Returns:
         By queue: `pending`, which is `delayed` (due later) and `blocked` (waits for others); `queued`, `running`, `retrying`;
@@ -44,7 +48,10 @@ def queue_stats(
             slots.setdefault(queue, []).append((handler["used"], handler["limit"]))
     nothing = dict.fromkeys(TaskState, 0)
     return {
-        queue: {**_queue(counts.get(queue, nothing), slots.get(queue)), **measured.get(queue, NOTHING)}
+        queue: {
+            **_queue(counts.get(queue, nothing), slots.get(queue), blocked.get(queue, 0)),
+            **measured.get(queue, NOTHING),
+        }
         for queue in sorted({*counts, *measured})
     }
 
@@ -73,11 +80,12 @@ def handler_stats(handlers: Iterable[Facts], measured: Mapping[str, Facts]) -> d
 _OF_HANDLER: Final = ("runs", "succeeded", "failed", "retried", "mean", "max", "limit", "used")
 
 
-def _queue(of: Mapping[TaskState, int], slots: Sequence[tuple[int, int]] | None) -> Facts:
+def _queue(of: Mapping[TaskState, int], slots: Sequence[tuple[int, int]] | None, blocked: int) -> Facts:
+    pending = max(of[TaskState.PENDING], blocked)  # one is counted a moment later than the other
     return {
-        "pending": of[TaskState.PENDING],
-        "delayed": of[TaskState.PENDING],
-        "blocked": 0,  # no task waits for another yet
+        "pending": pending,
+        "delayed": pending - blocked,
+        "blocked": blocked,
         "queued": of[TaskState.QUEUED],
         "running": of[TaskState.RUNNING],
         "retrying": of[TaskState.RETRYING],

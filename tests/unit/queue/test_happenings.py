@@ -317,6 +317,14 @@ def test_every_event_comes_once_and_in_order_or_is_counted_as_missed(course: lis
     assert number == made + 1
 
 
+def test_whoever_tells_others_of_slots_hears_of_all(clock: Clock) -> None:
+    heard: list[str] = []
+    happenings = Happenings(clock, lambda kind, _facts: heard.append(kind))
+    happenings.scheduled("schedule_fired", {"schedule": "s", "slot": 1.0})
+    happenings.scheduled("schedule_missed", {"schedule": "s", "slot": 2.0, "why": "overlap"})
+    assert heard == ["schedule_fired", "schedule_missed"]
+
+
 def test_a_slot_that_made_its_task_is_noted_while_somebody_looks_and_one_that_did_not_always(clock: Clock) -> None:
     happenings = Happenings(clock)
     happenings.scheduled("schedule_fired", {"schedule": "s", "slot": 1.0})

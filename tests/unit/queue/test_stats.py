@@ -17,7 +17,7 @@ def handler(name: str, *, used: int = 0, limit: int | None = None, **options: An
 
 def test_a_queue_has_the_slots_of_the_handlers_that_declare_it() -> None:
     counts = {
-        "mail": {**NOTHING, TaskState.PENDING: 1, TaskState.QUEUED: 7, TaskState.RUNNING: 3, TaskState.RETRYING: 2},
+        "mail": {**NOTHING, TaskState.PENDING: 5, TaskState.QUEUED: 7, TaskState.RUNNING: 3, TaskState.RETRYING: 2},
         "default": NOTHING,
         "bulk": NOTHING,
     }
@@ -28,11 +28,11 @@ def test_a_queue_has_the_slots_of_the_handlers_that_declare_it() -> None:
         handler("over", used=4, limit=2),
         handler("unbounded", queue="bulk"),
     ]
-    stats = queue_stats(counts, handlers, {"mail": {"rates": "measured"}, "gone": UNMEASURED})
+    stats = queue_stats(counts, handlers, {"mail": {"rates": "measured"}, "gone": UNMEASURED}, {"mail": 3})
     assert stats["mail"] == {
-        "pending": 1,
-        "delayed": 1,
-        "blocked": 0,
+        "pending": 5,
+        "delayed": 2,
+        "blocked": 3,
         "queued": 7,
         "running": 3,
         "retrying": 2,
