@@ -520,7 +520,7 @@ def test_a_chord_of_a_thousand_gets_all_results_in_order_and_once_while_children
             until_more(handle, before)
         assert handle.get(timeout=LONG) == MEMBERS
         status = handle.wait(timeout=LONG)
-    assert killed > KILLS / 4
+    assert killed == KILLS, "it was over before all were killed"
     assert Counter(member.state for member in status.members) == {TaskState.SUCCEEDED: MEMBERS + 1}
     assert notes(stage.home) == [f"noted {MEMBERS} True"]
 
