@@ -527,6 +527,16 @@ class CoreMachine(RuleBasedStateMachine):
             case _:
                 self.inbox.append(workflow)
 
+    @rule(members=members, on_failure=policies)
+    def wait_in_vain(self, members: list[tuple[dict[str, Any], set[int]]], on_failure: str) -> None:
+        """A workflow whose members all expire, those that wait for others too, and that is retried."""
+        mortal = [({**fields, "expires_in": 1.0, "delay": 0.5}, after) for fields, after in members]
+        self.submit_workflow(mortal, on_failure, is_alone=True)
+        self.time_passes(4.0)
+        self.inbox.append(ev.RetryWorkflow(client="c", request=1, id=self.workflows[-1].id))
+        self.step()
+        self.step()
+
     @rule(n=small, batches=st.integers(0, 3), is_alone=st.booleans())
     def ask(self, n: int, batches: int, *, is_alone: bool) -> None:
         pool = self.pools[n % len(self.pools)]
