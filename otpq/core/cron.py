@@ -82,6 +82,8 @@ def check(timing: Timing) -> None:
         raise BadOption("cron", timing.cron, f"a schedule has cron= or every=, one of the two; this has {what}")
     if timing.every is not None:
         _check_interval(timing.every)
+    if not isinstance(timing.timezone, str):
+        raise BadOption("timezone", timing.timezone, "the name of a time zone, such as Europe/Berlin")
     zone(timing.timezone)
     if timing.cron is not None:
         _check_expression(timing.cron)

@@ -281,6 +281,7 @@ def test_who_looks_on_is_told_of_each_slot(node: Stage) -> None:
 
 
 PROGRAM = """
+import time
 import otpq
 
 app = otpq.App("{name}")
@@ -290,6 +291,8 @@ def beat(): ...
 
 if __name__ == "__main__":
     with otpq.start(app, workers=1, scheduler=False) as node:
+        while not node.schedules.list():  # a child has yet to tell
+            time.sleep(0.02)
         node.schedules.run("{name}.beat").get(60)
         (found,) = node.schedules.list()
         print(found.runs, found.paused, found.next_run)

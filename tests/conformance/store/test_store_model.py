@@ -18,6 +18,8 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
+from otpq.core.cron import Timing
+from otpq.core.events import NewTask
 from otpq.core.records import (
     Changes,
     DueRange,
@@ -35,6 +37,7 @@ from otpq.core.records import (
     TaskRow,
     TaskUpdate,
 )
+from otpq.core.schedule import Definition
 from otpq.store.errors import CommitRefused, StaleEpoch
 from tests.property.core.dict_store import kept_of, put
 
@@ -60,18 +63,26 @@ afters = st.tuples(st.sampled_from([-math.inf, 1.0, 2.0, 2.5]), st.integers(0, 3
 limits = st.integers(1, 5)
 blobs = st.sampled_from([None, b"\x92\x00\xa0", b"\x90"])
 spans = st.tuples(st.integers(1, 4), st.integers(0, 2)).map(lambda pair: (pair[0], pair[0] + pair[1]))
+definitions = [
+    msgspec.msgpack.encode(Definition(timing=timing, task=NewTask(id=bytes(16), name="f", payload=b"\x90")))
+    for timing in (Timing(every=5.0), Timing(cron="@daily"))
+]
 schedules = st.builds(
     ScheduleRow,
     st.just("?"),
     st.floats(0.0, 2e9),
     st.sampled_from(["set", "app:a:b"]),
-    st.just(b"\x80"),
+    st.sampled_from(definitions),
     st.sampled_from([None, True, False]),
-    st.none() | st.floats(0.0, 2e9),
-    st.none() | st.floats(0.0, 2e9),
-    st.sampled_from([None, b"i" * 16]),
-    st.integers(0, 2**40),
-    st.sampled_from([b"", b"\x90"]),
+    st.none() | st.floats(1e9, 2e9),
+) | st.builds(
+    lambda row, last, runs, waiting: msgspec.structs.replace(
+        row, last=last, task=b"i" * 16, runs=runs, waiting=waiting
+    ),
+    st.sampled_from([ScheduleRow("?", 1.0, "file", definition, next=2e9) for definition in definitions]),
+    st.floats(0.0, 1e9),
+    st.integers(1, 2**40),
+    st.sampled_from([b"", b"\x90", msgspec.msgpack.encode([1.5])]),
 )
 
 

@@ -66,7 +66,11 @@ def test_the_session_is_opened_before_anything_is_asked(tmp_path: Path) -> None:
         assert first == OpenPool(
             stage.pool,
             SessionOpened(
-                session=stage.config.session, node="a@test", incarnation=stage.config.incarnation, queues=("a", "b")
+                session=stage.config.session,
+                node="a@test",
+                incarnation=stage.config.incarnation,
+                queues=("a", "b"),
+                app=stage.config.app,
             ),
         )
 

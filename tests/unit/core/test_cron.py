@@ -192,6 +192,7 @@ def test_other_refusals_say_what_would_be_right() -> None:
     assert "@yearly" in refusal(cron="@reboot")
     assert "did you mean 'Europe/Berlin'?" in refusal(cron="@daily", timezone="Europe/Berln")
     assert "Europe/Berlin" in refusal(cron="@daily", timezone="../../etc/passwd")
+    assert "Europe/Berlin" in refusal(cron="@daily", timezone=["UTC"])
     assert "one of the two; this has neither" in refusal()
     assert "one of the two; this has both" in refusal(cron="@daily", every=1.0)
     for every in (0, -1.0, 0.001, float("nan"), float("inf"), True, "1"):
