@@ -31,6 +31,8 @@ def _not_due(facts: Facts) -> str:
 
 def _blocked_by(facts: Facts) -> str:
     waits, shown = facts["waits"], facts.get("tasks", ())
+    if not waits:
+        return "waits for nothing any more; its workflow is being cancelled"
     others = f"{waits} other {'task' if waits == 1 else 'tasks'} of its workflow"
     first = ", ".join(f"{of['id']} ({of['name']}, {of['state']})" for of in shown)
     return f"waits for {others}{f': {first}' if first else ''}{', ...' if len(shown) < waits and first else ''}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from itertools import islice
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
@@ -49,8 +50,8 @@ def why(state: State, row: TaskRow, wall: float) -> Why | None:
         return Why("assigned", _assigned(state, row, lease))
     if row.state in ENDED:
         return None
-    if row.state == PENDING and row.waits:
-        return Why("blocked_by", {"waits": row.waits})
+    if row.state == PENDING and row.due == math.inf:  # none is left only while its workflow is being cancelled
+        return Why("blocked_by", {"waits": row.waits or 0})
     if row.state != QUEUED:
         return Why("not_due", _not_due(state, row, wall))
     return _held_up(state, row)

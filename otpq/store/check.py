@@ -222,8 +222,9 @@ def _workflows(db: apsw.Connection) -> Iterator[str]:
 def _waits(db: apsw.Connection) -> Iterator[str]:
     """Members that wait for more or fewer than have not ended of those that stand before them."""
     decode = msgspec.msgpack.Decoder(list[int]).decode
-    for seq, number, waits, due, state, after in db.execute(
-        "SELECT seq, workflow, waits, due, state, after FROM tasks JOIN links USING (seq)"
+    for seq, number, waits, due, state, after, sweep in db.execute(
+        "SELECT seq, workflow, waits, due, state, after, sweep FROM tasks JOIN links USING (seq) "
+        "JOIN workflows ON number = workflow"
     ):
         try:
             seqs = [number + place for place in decode(after)]
@@ -234,7 +235,7 @@ def _waits(db: apsw.Connection) -> Iterator[str]:
         left = sum(of != TaskState.SUCCEEDED and not told for of, told in before)
         if len(before) == len(seqs) and waits != left:
             yield f"task {seq} is said to wait for {waits} others, and {left} have not ended"
-        elif state == TaskState.PENDING and (due == float("inf")) != bool(waits):
+        elif state == TaskState.PENDING and (due == float("inf")) != bool(waits) and sweep is None:
             yield f"task {seq} waits for {waits} others, and is due at {due}"
 
 

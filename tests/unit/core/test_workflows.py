@@ -160,6 +160,15 @@ def test_a_submission_that_comes_again_makes_nothing(core: Driver) -> None:
     assert len(core.store.rows) == 2
 
 
+def test_a_workflow_that_is_forgotten_in_the_same_step_is_not_made_again(core: Driver) -> None:
+    tasks = [core.new()]
+    core.step(of(tasks, [[]]))
+    run(core)
+    core.step(ev.Delete(client="c", request=7, ids=(tasks[0].id,)), of(tasks, [[]]))
+    assert core.one(ef.WorkflowMade).duplicate
+    assert core.store.rows == {}
+
+
 @pytest.mark.parametrize("after", [[[0], []], [[], [0, 0]], [[], [1]], [[], [-1]], [[], [7]]])
 def test_members_wait_for_those_before_them_alone(core: Driver, after: list[list[int]]) -> None:
     core.step(of([core.new(), core.new()], after))
