@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from abc import abstractmethod
 from datetime import UTC, datetime
 from time import monotonic, sleep
@@ -349,6 +348,8 @@ class AsyncWorkflowHandle(Generic[R_co]):
 
     async def wait(self, timeout: float | None = None) -> WorkflowStatus:  # noqa: ASYNC109 - as the blocking one
         """How it stands when all its tasks have ended. Raises as `WorkflowHandle.wait` does."""
+        import asyncio  # a program without a loop need not pay for it
+
         try:
             async with asyncio.timeout(timeout):
                 async for _ in self.watch():
@@ -359,6 +360,8 @@ class AsyncWorkflowHandle(Generic[R_co]):
 
     async def watch(self) -> AsyncIterator[WorkflowStatus]:
         """How it stands, some times a second, without members, until all have ended; that is the last."""
+        import asyncio
+
         while True:
             status = await self.status(members=False)
             yield status
