@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
     from otpq.core.leases import Lease, LeaseBook
-    from otpq.core.records import Needs
+    from otpq.core.records import Needs, TaskRow
 
 __all__ = ["add_members", "needs_of"]
 
@@ -27,7 +27,15 @@ def add_members(leases: Iterable[Lease], needs: Needs) -> None:
     """Add the members of workflows in these leases, which may end: with them come those that wait for them."""
     for lease in leases:
         if lease.has_members:
-            needs.seqs.update([seq for seq, row in lease.rows.items() if row.workflow is not None])
+            for row in lease.rows.values():
+                add_member(row, needs)
+
+
+def add_member(row: TaskRow, needs: Needs) -> None:
+    """Add what must be seen if this task, whose row the core has, may end."""
+    if row.workflow is not None:
+        needs.numbers.add(row.workflow)
+        needs.followers.update(row.followers)
 
 
 def _submit(event: ev.Submit, _leases: LeaseBook, needs: Needs) -> None:
@@ -53,7 +61,16 @@ def _prune(event: ev.Prune, _leases: LeaseBook, needs: Needs) -> None:
     needs.ids.update(id for id, _ in event.tasks)
 
 
-def _of_lease(event: ev.Results | ev.HandedBack, leases: LeaseBook, needs: Needs) -> None:
+def _results(event: ev.Results, leases: LeaseBook, needs: Needs) -> None:
+    lease = leases.open.get(event.lease)
+    if lease is not None and lease.has_members:
+        for result in event.results:
+            row = lease.rows.get(result.seq)
+            if row is not None:
+                add_member(row, needs)
+
+
+def _handed_back(event: ev.HandedBack, leases: LeaseBook, needs: Needs) -> None:
     lease = leases.open.get(event.lease)
     if lease is not None:
         add_members((lease,), needs)
@@ -77,8 +94,8 @@ _TABLE: Final[Mapping[type, Callable[[Any, LeaseBook, Needs], None]]] = {
     ev.Retry: _ids,
     ev.Delete: _ids,
     ev.Prune: _prune,
-    ev.Results: _of_lease,
-    ev.HandedBack: _of_lease,
+    ev.Results: _results,
+    ev.HandedBack: _handed_back,
     ev.Demand: _demand,
     ev.NodeLost: _node_lost,
 }

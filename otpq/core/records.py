@@ -342,13 +342,26 @@ class Needs(msgspec.Struct):
     """Idempotency keys."""
     workflows: set[bytes] = msgspec.field(default_factory=set)
     """Ids."""
+    numbers: set[int] = msgspec.field(default_factory=set)
+    """Of workflows of which members may end that the core has, and that need not be read."""
+    followers: set[int] = msgspec.field(default_factory=set)
+    """Seqs of the tasks that wait for these."""
     lanes: list[LaneRange] = msgspec.field(default_factory=list)
     due: DueRange | None = None
     expiry: ExpiryRange | None = None
 
     def __bool__(self) -> bool:
         """Whether anything must be read."""
-        return bool(self.ids or self.seqs or self.keys or self.workflows or self.lanes or self.due or self.expiry)
+        return bool(
+            self.ids
+            or self.seqs
+            or self.keys
+            or self.workflows
+            or self.numbers
+            or self.lanes
+            or self.due
+            or self.expiry
+        )
 
 
 class Loaded(msgspec.Struct):

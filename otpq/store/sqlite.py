@@ -107,19 +107,19 @@ class SqliteStore:
             for id in needs.workflows:
                 for workflow in workflow_rows(db.execute(_SQL["workflow_by_id"], (id,))):
                     loaded.workflows[workflow.number] = workflow
-            self._follow(db, loaded)
+            self._follow(db, needs, loaded)
             return loaded
 
-    def _follow(self, db: apsw.Connection, loaded: Loaded) -> None:
-        """Add the workflows of what was asked for, and the tasks that wait for it."""
+    def _follow(self, db: apsw.Connection, needs: Needs, loaded: Loaded) -> None:
+        """Add the workflows of what was asked for, or may end, and the tasks that wait for it."""
         asked = [*loaded.by_id.values(), *loaded.by_seq.values(), *loaded.expiry]
         members = [row for row in asked if row.workflow is not None]
-        if not members:
+        if not (members or needs.numbers):
             return
-        for number in {row.workflow for row in members} - loaded.workflows.keys():
+        for number in {*needs.numbers, *(row.workflow for row in members)} - loaded.workflows.keys():
             for workflow in workflow_rows(db.execute(_SQL["workflow"], (number,))):
                 loaded.workflows[workflow.number] = workflow
-        followers = {seq for row in members for seq in row.followers} - loaded.by_seq.keys()
+        followers = needs.followers.union(*(row.followers for row in members)) - loaded.by_seq.keys()
         for row in self._tasks(db, "task_by_seq", [(seq,) for seq in followers]):
             loaded.by_seq[row.seq] = row
 

@@ -90,8 +90,9 @@ class DictStore:
             over = sorted(one for one in mortal if one[0] <= needs.expiry.until)
             loaded.expiry = [copy(self.rows[seq]) for _, seq in over[: needs.expiry.limit]]
         asked = [*loaded.by_id.values(), *loaded.by_seq.values(), *loaded.expiry]
-        loaded.by_seq |= {seq: copy(self.rows[seq]) for row in asked for seq in row.followers if seq in self.rows}
-        numbers = {row.workflow for row in asked}
+        followers = needs.followers.union(*(row.followers for row in asked))
+        loaded.by_seq |= {seq: copy(self.rows[seq]) for seq in followers - loaded.by_seq.keys() if seq in self.rows}
+        numbers = {*needs.numbers, *(row.workflow for row in asked)}
         loaded.workflows = {
             one.number: copy(one)
             for one in self.workflows.values()
