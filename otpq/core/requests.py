@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from otpq.core.effects import CancelRunning, Reply
 from otpq.core.history import CANCELLING
 from otpq.core.state import SUCCEEDED
-from otpq.core.workflows import forget, is_broken, is_held, start_again
+from otpq.core.workflows import forget, is_blocked, is_broken, is_held, start_again
 from otpq.task import ENDED
 
 if TYPE_CHECKING:
@@ -51,12 +51,12 @@ def _cancel_leased(state: State, event: Cancel, row: TaskRow, lease: Lease) -> N
 
 
 def retry(state: State, event: Retry) -> None:
-    """Start ended tasks again; a member of a workflow not before that has ended."""
+    """Start ended tasks again; a member of a workflow not before that has ended, nor one that waits for members which have failed."""
     for id in event.ids:
         row = state.task(id)
         if row is None:
             answer = "not_found"
-        elif row.state not in ENDED or is_held(state, row):
+        elif row.state not in ENDED or is_held(state, row) or is_blocked(row):
             answer = "too_early"
         elif row.state == SUCCEEDED or is_broken(state, row):
             answer = "too_late"

@@ -37,6 +37,7 @@ __all__ = [
     "cancel",
     "forget",
     "go_on",
+    "is_blocked",
     "is_broken",
     "is_held",
     "restore",
@@ -243,6 +244,11 @@ def is_held(state: State, row: TaskRow) -> bool:
     return row.workflow is not None and _of(state, row).finished is None
 
 
+def is_blocked(row: TaskRow) -> bool:
+    """Whether a task cannot start again by itself: it would wait for others that nobody starts."""
+    return bool(row.waits)
+
+
 def is_broken(state: State, row: TaskRow) -> bool:
     """Whether a task cannot start again: it is a member of a workflow of which some are forgotten, perhaps what it would take."""
     if row.workflow is None:
@@ -257,12 +263,12 @@ def start_again(state: State, row: TaskRow) -> None:
     A member that waits for others waits again.
     """
     keep_last_run(row)
-    is_blocked = bool(row.waits)
-    target = PENDING if is_blocked else QUEUED
+    waits = is_blocked(row)
+    target = PENDING if waits else QUEUED
     note(row, state.now.wall, row.state, target)
     row.attempt = row.interruptions = 0
     row.reason = row.expires = row.started = row.finished = row.result = row.error = row.ran = row.progress = None
-    row.due = NEVER if is_blocked else state.now.wall
+    row.due = NEVER if waits else state.now.wall
     if row.workflow is not None:
         workflow = _of(state, row)
         workflow.ended -= 1
@@ -270,7 +276,7 @@ def start_again(state: State, row: TaskRow) -> None:
         workflow.finished = None
         state.ledger.workflows[workflow.number] = workflow
     state.move(row, row.state, target)
-    if is_blocked:
+    if waits:
         state.wait_for_due(row)
     else:
         state.lanes.put(row)
@@ -313,6 +319,9 @@ def restore(state: State, sweeping: Iterable[WorkflowRow]) -> None:
 def _begin(state: State, workflow: WorkflowRow, kind: str, grace: float = CANCEL_GRACE) -> None:
     workflow.sweep, workflow.mark = kind, 0
     state.ledger.workflows[workflow.number] = workflow
+    before = state.sweeps.get(workflow.number)
+    for event in () if before is None else before.asked:  # it goes no further
+        _answer(state, event, "retried")
     state.sweeps[workflow.number] = Sweep(workflow, grace)
 
 
@@ -346,10 +355,17 @@ def go_on(state: State) -> None:
         if sweep.mark == sweep.total:
             del state.sweeps[number]
             if workflow.sweep == "retry":
-                workflow.sweep = None
-                _finish(state, workflow)
-                for event in sweep.asked:
-                    _answer(state, event, "retried")
+                _end_retry(state, workflow, sweep)
+
+
+def _end_retry(state: State, workflow: WorkflowRow, sweep: Sweep) -> None:
+    """All members have been started again; some of them may have failed again meanwhile, which cancels the rest only now."""
+    for event in sweep.asked:
+        _answer(state, event, "retried")
+    workflow.sweep = None
+    _finish(state, workflow)
+    if workflow.failed and workflow.on_failure == "fail" and workflow.finished is None:
+        _begin(state, workflow, "cancel")
 
 
 def _cancel(state: State, row: TaskRow, sweep: Sweep) -> None:

@@ -249,6 +249,31 @@ def test_a_member_is_retried_alone_when_its_workflow_has_ended(core: Driver) -> 
     assert core.row(ids[1]).attempt == 1  # what had been told is not told again
 
 
+def test_a_member_that_would_wait_for_one_that_failed_is_retried_with_its_workflow(core: Driver) -> None:
+    ids = submit(core, [[], [0]])
+    run(core, fails=(ids[0],))
+    settle(core)
+    assert core.retry(ids[1]) == ["too_early"]
+    assert states(core, ids) == "fc"
+    assert retry(core) == ["retried"]
+    assert states(core, ids) == "qp"
+
+
+def test_a_failure_while_others_are_started_again_cancels_the_rest_after_that(core: Driver) -> None:
+    count = 700
+    ids = submit(core, [*([] for _ in range(count)), [0]])
+    cancel(core)
+    core.step(ev.RetryWorkflow(client="c", request=6, id=WORKFLOW))
+    core.step(ev.Demand(session="s", asked=1, received=0, held=()))
+    batch = core.one(ef.Dispatch)
+    assert core.state(ids[-1]) == "cancelled"  # its turn to be started again has not come
+    core.tell(batch, ev.Discarded(batch.rows[0].seq, None, core.wall, core.wall))
+    assert core.answers() == ["retried"]
+    settle(core)
+    assert core.store.workflows[1].finished is not None
+    assert states(core, ids) == "f" + "c" * count
+
+
 def test_a_sweep_goes_on_after_a_crash(core: Driver) -> None:
     count = 1_200
     ids = submit(core, [[] for _ in range(count)])
