@@ -64,7 +64,8 @@ def test_a_hangup_brings_new_code_under_load_and_nobody_notices(stage: Stage) ->
         until((stage.home / "gate.begun").exists)
         handles = []
         for edition in range(3):
-            stage.app.write_text(code.replace("return a + b", f"return a + b + {1000 * (edition + 1)}"))
+            # Each of another size: bytecode is told from its source by size and second, and all are written in one second.
+            stage.app.write_text(code.replace("return a + b", f"return a + b + {1000 * (edition + 1)}{' ' * edition}"))
             os.kill(node.process.pid, signal.SIGHUP)
             end = time.monotonic() + LONG
             while (seen := client.submit(otpq.Call("add", (1, 1))).get(LONG)) < 1000 * (edition + 1):
