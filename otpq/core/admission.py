@@ -12,20 +12,17 @@ import msgspec
 
 from otpq.core.catalogue import NotKnown, completed, line_of
 from otpq.core.effects import Accepted, Refusal, Refused
+from otpq.core.flaws import ID_BYTES, flaw_of
 from otpq.core.records import TaskRow
 from otpq.core.state import PENDING, QUEUED
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from otpq.core.events import NewTask, Submit
     from otpq.core.lanes import LaneKey
     from otpq.core.state import State
 
 __all__ = ["Draft", "NotAdmitted", "admit", "discard", "draw_up", "overfull", "submit", "take_in"]
 
-ID_BYTES = 16
-MAX_NAME = 255
 UNKNOWN: Final = "unknown_handler"
 
 
@@ -48,6 +45,7 @@ def admit(state: State, new: NewTask) -> TaskRow:
     """
     new, line = completed(state, new)
     try:
+        _check(state, new)
         due, expires = _times(new, state.now.wall)
     except _Wrong as wrong:
         raise NotAdmitted(*wrong.args) from None
@@ -255,36 +253,14 @@ def _times(new: NewTask, wall: float) -> tuple[float, float | None]:
 
 def _check(state: State, new: NewTask) -> None:
     """Raise for the first thing about a task that cannot be right."""
-    for code, is_right, what in _RULES:
-        if not is_right(new):
-            raise _Wrong(code, what)
+    flaw = flaw_of(new)
+    if flaw is not None:
+        raise _Wrong(*flaw)
     if new.options:
         try:
             state.unpack(b"", new.options)
         except (msgspec.MsgspecError, ValueError) as error:
             raise _Wrong("bad_options", str(error)) from None
-
-
-def _is_text(text: str) -> bool:
-    return bool(text) and text.isprintable() and len(text.encode("utf-8", "surrogatepass")) <= MAX_NAME
-
-
-_RULES: Final[tuple[tuple[str, Callable[[NewTask], bool], str], ...]] = (
-    ("bad_id", lambda new: len(new.id) == ID_BYTES, "an id has 16 bytes"),
-    ("bad_name", lambda new: _is_text(new.name), "a handler's name is 1 to 255 bytes of printable text"),
-    (
-        "bad_queue",
-        lambda new: new.queue is None or _is_text(new.queue),
-        "a queue's name is 1 to 255 bytes of printable text",
-    ),
-    (
-        "bad_partition",
-        lambda new: not new.partition or _is_text(new.partition),
-        "a partition is at most 255 bytes of printable text",
-    ),
-    ("bad_priority", lambda new: new.priority is None or 0 <= new.priority <= 9, "a priority is 0 to 9"),  # noqa: PLR2004 - as it says
-    ("bad_key", lambda new: new.key is None or _is_text(new.key), "a key is 1 to 255 bytes of printable text"),
-)
 
 
 def overfull(state: State, event: Submit, rows: list[TaskRow]) -> list[Refusal]:

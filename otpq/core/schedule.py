@@ -10,6 +10,7 @@ import msgspec
 from otpq.core import cron
 from otpq.core.cron import Timing
 from otpq.core.events import NewTask
+from otpq.core.flaws import ID_BYTES, flaw_of
 from otpq.core.pauses import Pausable
 from otpq.errors import BadOption
 from otpq.task import Options
@@ -148,6 +149,11 @@ def declared_of(packed: bytes) -> DeclaredSchedule | None:
 
 
 def _check_task(task: NewTask) -> None:
+    flaw = flaw_of(msgspec.structs.replace(task, id=bytes(ID_BYTES)))
+    if flaw is not None:
+        code, right = flaw
+        option = code.removeprefix("bad_")
+        raise BadOption("task" if option == "name" else option, getattr(task, option), right)
     if task.eta is not None:
         raise BadOption("eta", task.eta, "a schedule says when; to put its tasks off, give delay=")
     if task.expires_at not in {None, math.inf}:

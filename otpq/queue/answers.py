@@ -15,6 +15,7 @@ from otpq.otp import NoConnection, send_request, tree
 from otpq.queue import queries
 from otpq.queue.bulks import Bulk, bulk_of, states_of
 from otpq.queue.clients import session_of
+from otpq.queue.inputs import check
 from otpq.queue.looking import Selected, get_tasks, list_tasks, list_workflows, read_log, read_workflow
 from otpq.queue.messages import Reload, Scale
 from otpq.queue.schedules import REFUSALS, SCHEDULES
@@ -349,6 +350,11 @@ def _submit_workflow(on: Answers, session: bytes, query: wire.Query, body: verbs
         raise queries.BadQuery("invalid", f"a task waits for another at most {verbs.MAX_EDGES:,} times", "members")
     if any(member.task.name == SCRIPT_HANDLER for member in body.members):
         raise queries.BadQuery("invalid", "a script cannot be a member of a workflow yet", "members")
+    for place, member in enumerate(body.members):
+        try:
+            check(member)
+        except (ValueError, RecursionError) as error:  # MessagePack nested without end is the latter
+            raise queries.BadQuery("invalid", f"member {place}: {error}", "members", {"index": place}) from None
     on.ask_core(event_of(name_of(session), query.number, body))
 
 

@@ -1,5 +1,7 @@
 """What members of workflows take from others, filled in as a batch is handed out: rows have but the places of those others.
 
+What clients send of it is checked before it is submitted (`check`): what cannot be filled in must not come so far.
+
 So results are kept once, however many take them, and a task that is handed out again takes them again. Nothing is opened: a
 list of packed results is their bytes behind a header.
 """
@@ -14,6 +16,7 @@ import msgspec
 from otpq.core import events as ev
 from otpq.core.state import SUCCEEDED
 from otpq.wire.messages import MAX_PAYLOAD
+from otpq.wire.verbs import MAX_DEPTH
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -21,8 +24,9 @@ if TYPE_CHECKING:
     from otpq.core.effects import Dispatch
     from otpq.core.records import Link, TaskRow
     from otpq.store.protocol import End, Reading
+    from otpq.wire.verbs import NewMember
 
-__all__ = ["filled", "with_first"]
+__all__ = ["check", "filled", "with_first"]
 
 Takes: TypeAlias = "int | list[Takes]"
 
@@ -31,6 +35,34 @@ _decode: Final = msgspec.msgpack.Decoder().decode
 _NIL: Final = b"\xc0"
 _PAIR: Final = b"\x92"
 """The header of [args, kwargs]."""
+
+
+def check(member: NewMember) -> None:
+    """Return if a member to be can be given what it takes.
+
+    Raises:
+        ValueError: It takes no shape of places, or of one that it does not wait for; or its payload is none.
+    """
+    if member.takes is None:
+        return
+    with_first(member.task.payload, _NIL)
+    takes = msgspec.msgpack.decode(member.takes)  # its errors are ValueErrors
+    others = set(_checked(takes, 0)).difference(member.after)
+    if others:
+        raise ValueError(f"it takes the result of member {min(others)}, and does not wait for it")
+
+
+def _checked(takes: object, depth: int) -> Iterator[int]:
+    """The places in a shape that may be anything yet."""
+    if type(takes) is int:
+        yield takes
+        return
+    if not isinstance(takes, list):
+        raise ValueError(f"it takes {type(takes).__name__}; right is a place, or a list of these")  # noqa: TRY004 - in a message
+    if depth == MAX_DEPTH:
+        raise ValueError(f"what it takes is nested more than {MAX_DEPTH} deep")
+    for one in takes:
+        yield from _checked(one, depth + 1)
 
 
 def filled(dispatch: Dispatch, reading: Reading, wall: float) -> tuple[Dispatch | None, ev.Results | None]:
@@ -56,27 +88,36 @@ def filled(dispatch: Dispatch, reading: Reading, wall: float) -> tuple[Dispatch 
         if link is None or link.takes is None or row.workflow is None:
             rows.append(row)
             continue
-        payload = with_first(row.payload, _input(link, row.workflow, reading))
-        if len(payload) > MAX_PAYLOAD:
-            failed.append(ev.Discarded(row.seq, _too_large(payload), wall, wall))
+        parts = _input(link, row.workflow, reading)
+        size = sum(map(len, parts)) + len(row.payload)
+        if size > MAX_PAYLOAD:  # looked at before they are put together: one result may be taken many times
+            failed.append(ev.Discarded(row.seq, _too_large(size), wall, wall))
         else:
-            rows.append(msgspec.structs.replace(row, payload=payload))
+            rows.append(msgspec.structs.replace(row, payload=with_first(row.payload, b"".join(parts))))
     results = ev.Results(session=dispatch.session, lease=dispatch.lease, results=failed) if failed else None
     return (msgspec.structs.replace(dispatch, rows=rows) if rows else None), results
 
 
 def with_first(payload: bytes, value: bytes) -> bytes:
-    """`payload`, MessagePack of [args, kwargs], with one more packed value in front of its args."""
+    """`payload`, MessagePack of [args, kwargs], with one more packed value in front of its args.
+
+    Raises:
+        ValueError: It does not begin as such a payload does.
+    """
+    if not payload.startswith(_PAIR):
+        raise ValueError("its payload is not [args, kwargs]")
     count, begin = _array(payload, 1)
     return b"".join((_PAIR, _header(count + 1), value, payload[begin:]))
 
 
 def _array(packed: bytes, at: int) -> tuple[int, int]:
     """How many values the array at this place has, and where they begin."""
-    kind = packed[at]
+    kind = packed[at] if at < len(packed) else 0
     if kind & 0xF0 == 0x90:  # noqa: PLR2004 - fixarray
         return kind & 0x0F, at + 1
-    size = {0xDC: 2, 0xDD: 4}[kind]
+    size = {0xDC: 2, 0xDD: 4}.get(kind, 0)
+    if not size or len(packed) < at + 1 + size:
+        raise ValueError("its payload has no list of args")
     return int.from_bytes(packed[at + 1 : at + 1 + size], "big"), at + 1 + size
 
 
@@ -86,7 +127,7 @@ def _header(count: int) -> bytes:
     return b"\xdc" + count.to_bytes(2, "big") if count < 1 << 16 else b"\xdd" + count.to_bytes(4, "big")
 
 
-def _input(link: Link, workflow: int, reading: Reading) -> bytes:
+def _input(link: Link, workflow: int, reading: Reading) -> list[bytes]:
     takes: Takes = _decode(link.takes or _NIL)
     places = sorted(set(_places(takes)))
     ends: dict[int, End] = {}
@@ -94,7 +135,7 @@ def _input(link: Link, workflow: int, reading: Reading) -> bytes:
         ends |= reading.ends(workflow + first, workflow + last)
     is_collected = any(end.state != SUCCEEDED for end in ends.values()) and _collects(workflow, reading)
     packed = {end.seq - workflow: _value(end, is_collected=is_collected) for end in ends.values()}
-    return b"".join(_pack(takes, packed))
+    return list(_pack(takes, packed))
 
 
 def _places(takes: Takes) -> Iterator[int]:
@@ -140,8 +181,6 @@ def _pack(takes: Takes, packed: Mapping[int, bytes]) -> Iterable[bytes]:
             yield from _pack(one, packed)
 
 
-def _too_large(payload: bytes) -> bytes:
-    text = (
-        f"the results that it takes are {len(payload):,} bytes with its arguments; at most {MAX_PAYLOAD:,} may travel"
-    )
+def _too_large(size: int) -> bytes:
+    text = f"the results that it takes are {size:,} bytes with its arguments; at most {MAX_PAYLOAD:,} may travel"
     return _encode(["InputTooLarge", text, ""])

@@ -57,6 +57,12 @@ __all__ = [
 MAX_PAGE: Final = 1_000
 MAX_MEMBERS: Final = 20_000
 """Tasks in one workflow: they are made in one commit, which takes about 0.2 s for so many."""
+MAX_DEPTH: Final = 128
+"""How deep lists of results may be nested."""
+MAX_TAKES: Final = 256 * 1024
+"""Bytes of what one member takes: twice what 20,000 places are."""
+MAX_NUMBER: Final = 2**62
+"""Above every number that a workflow can have; a store's numbers have 64 bits."""
 MAX_EDGES: Final = 100_000
 """How often, in one workflow, a task waits for another."""
 
@@ -409,7 +415,7 @@ class NewMember(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """Without an idempotency key; its delay counts from when nothing is left that it waits for."""
     after: list[Annotated[int, Meta(ge=0)]] = []
     """For which members it waits, by their places, each once; each place is lower than its own, so there is no cycle."""
-    takes: Packed | None = None
+    takes: Annotated[bytes, Meta(max_length=MAX_TAKES)] | None = None
     """MessagePack of the place of the member whose result is to be its first argument, or of a list of these, and so on; all are
     among `after`. None: it takes none."""
 
@@ -436,7 +442,7 @@ class WorkflowOf(msgspec.Struct, frozen=True, array_like=True):
     """Takes: a workflow by its id, or by that of one of its members, and which of its members to tell of."""
 
     id: TaskId
-    after: Annotated[int, Meta(ge=0)] = 0
+    after: Annotated[int, Meta(ge=0, le=MAX_MEMBERS)] = 0
     """The place of the first."""
     limit: Annotated[int, Meta(ge=0, le=MAX_PAGE)] = MAX_PAGE
 
@@ -479,7 +485,7 @@ class ListWorkflows(msgspec.Struct, frozen=True, array_like=True):
     """Takes: which page. Newest first, without members."""
 
     limit: Annotated[int, Meta(ge=1, le=MAX_PAGE)] = 100
-    after: int | None = None
+    after: Annotated[int, Meta(ge=0, le=MAX_NUMBER)] | None = None
     """`WorkflowPage.next` of the page before."""
 
 

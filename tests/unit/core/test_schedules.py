@@ -549,3 +549,27 @@ def test_what_cannot_be_is_refused(said: dict[str, Any], words: str) -> None:
     with pytest.raises(BadOption, match="is not allowed") as refused:
         check("s", definition(**said))
     assert str(refused.value).startswith(words)
+
+
+@pytest.mark.parametrize(
+    ("task", "words"),
+    [
+        ({"priority": 77}, "priority=77"),
+        ({"queue": ""}, "queue=''"),
+        ({"queue": "x" * 300}, "queue="),
+        ({"partition": "\x1b"}, "partition="),
+        ({"name": "\n"}, "task="),
+    ],
+)
+def test_a_schedule_of_a_task_that_cannot_be_is_refused_and_one_that_was_kept_is_missed(
+    queue: Driver, task: dict[str, Any], words: str
+) -> None:
+    made = definition(task={"name": "f", "payload": b"x", **task})
+    with pytest.raises(BadOption) as refused:
+        check("s", made)
+    assert str(refused.value).startswith(words)
+    packed = msgspec.msgpack.encode(made)
+    queue.step(ev.AddSchedule(client="c", request=9, name="s", definition=packed, replace=False))
+    queue.step(seconds=11.0)
+    assert notes(queue, "schedule_missed")[0]["why"].startswith("bad_")
+    assert queue.store.rows == {}

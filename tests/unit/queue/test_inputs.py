@@ -10,9 +10,10 @@ from hypothesis import strategies as st
 from otpq.core import events as ev
 from otpq.core.effects import Dispatch
 from otpq.core.records import Link, TaskRow, WorkflowRow
-from otpq.queue.inputs import filled, with_first
+from otpq.queue.inputs import check, filled, with_first
 from otpq.store.protocol import End
-from otpq.wire.messages import MAX_PAYLOAD
+from otpq.wire.messages import MAX_PAYLOAD, NewTask
+from otpq.wire.verbs import NewMember
 
 values = st.recursive(st.none() | st.integers(-9, 9) | st.text(max_size=3), lambda of: st.lists(of, max_size=3))
 
@@ -118,3 +119,38 @@ def test_what_is_too_large_to_travel_fails_for_good_and_the_others_go() -> None:
     assert isinstance(failed, ev.Discarded)
     assert msgpack.unpackb(failed.error or b"")[0] == "InputTooLarge"
     assert filled(dispatch(row()), reading, 5.0)[0] is None  # type: ignore[arg-type]
+
+
+def test_a_result_that_is_taken_many_times_is_not_put_together_to_see_that_it_is_too_large() -> None:
+    reading = Reading([0] * 100_000, {0: b"x" * 1_000_000})  # 100 GB
+    batch, results = filled(dispatch(row()), reading, 5.0)  # type: ignore[arg-type]
+    assert batch is None
+    assert results is not None
+
+
+@pytest.mark.parametrize(
+    ("after", "takes", "payload"),
+    [
+        ([0], b"\xc1", b"\x92\x90\x80"),  # no MessagePack
+        ([0], msgpack.packb("x"), b"\x92\x90\x80"),
+        ([0], msgpack.packb([True]), b"\x92\x90\x80"),
+        ([0], msgpack.packb([[0], 1]), b"\x92\x90\x80"),  # a place that it does not wait for
+        ([0], b"\x91" * 200 + b"\x00", b"\x92\x90\x80"),
+        ([0], b"\x91" * 100_000 + b"\x00", b"\x92\x90\x80"),
+        ([0], msgpack.packb(0), b""),
+        ([0], msgpack.packb(0), b"x"),
+        ([0], msgpack.packb(0), b"\x92\xa1x\x80"),  # [text, kwargs]
+        ([0], msgpack.packb(0), b"\x92\xdd\x00"),
+    ],
+)
+def test_what_cannot_be_filled_in_is_refused_before_it_is_submitted(
+    after: list[int], takes: bytes, payload: bytes
+) -> None:
+    with pytest.raises((ValueError, RecursionError)):
+        check(NewMember(NewTask(bytes(16), "f", payload), after, takes))
+
+
+def test_what_can_be_filled_in_is_let_through() -> None:
+    for takes in (None, msgpack.packb(1), msgpack.packb([[0, 1], [], 1])):
+        check(NewMember(NewTask(bytes(16), "f", b"\x92\x90\x80"), [0, 1], takes))
+    check(NewMember(NewTask(bytes(16), "f", b"its own affair"), [], None))

@@ -187,3 +187,16 @@ def test_every_verb_has_types_that_can_be_read() -> None:
     for name, verb in verbs.VERBS.items():
         assert isinstance(decode_body(b"\xc1", verb.takes), Fault), name
         assert isinstance(decode_body(b"\xc1", verb.answers), Fault), name
+
+
+@pytest.mark.parametrize(
+    ("takes", "body"),
+    [
+        (verbs.ListWorkflows, [10, 2**63]),
+        (verbs.ListWorkflows, [10, -1]),
+        (verbs.WorkflowOf, [ID, 2**63]),
+        (verbs.NewMember, [[ID, "f", b""], [], b"x" * (verbs.MAX_TAKES + 1)]),
+    ],
+)
+def test_numbers_and_shapes_that_no_store_could_take_are_refused(takes: type, body: list[object]) -> None:
+    assert isinstance(decode_body(encode(body), takes), Fault)
