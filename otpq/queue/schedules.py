@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 __all__ = ["REFUSALS", "SCHEDULES"]
 
+_arguments: Final = msgspec.msgpack.Decoder(tuple[list[Any], dict[str, Any]]).decode
+
 REFUSALS: Final[Mapping[str, tuple[str, str]]] = {
     "exists": ("exists", "there is a schedule of this name already; remove it first, or add with replace=True"),
     "not_found": ("no_schedule", "there is no such schedule any more"),
@@ -37,9 +39,10 @@ def _schedules(on: Answers, *_: object) -> object:
 def _add(on: Answers, session: bytes, query: wire.Query, body: verbs.AddSchedule) -> None:
     try:
         definition = check_packed(body.name, body.definition)
+        _arguments(definition.task.payload)  # whoever lists schedules opens them
     except BadOption as bad:
         raise BadQuery("invalid", str(bad), bad.option) from None
-    except msgspec.MsgspecError as bad:
+    except (msgspec.MsgspecError, RecursionError) as bad:
         raise BadQuery("invalid", f"{query.verb}: {bad}", "definition") from None
     unknown = on.core().unknown_handler(definition.task.name) if body.strict else None
     if unknown is not None:

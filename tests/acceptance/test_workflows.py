@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import os
 import signal
 import threading
 import time
@@ -21,6 +22,7 @@ from otpq.client.aio import AsyncClient
 from otpq.client.calls import Call
 from otpq.client.client import connect
 from otpq.client.errors import (
+    QueryFailed,
     TaskCancelled,
     TaskExpired,
     TaskFailed,
@@ -35,11 +37,14 @@ from otpq.client.questions import Selector
 from otpq.client.workflows import Workflow, chain, chord, group
 from otpq.errors import Unavailable, UsageError
 from otpq.task import TaskState
+from otpq.wire import verbs
+from otpq.wire.messages import NewTask
 from tests.acceptance.conftest import RunningNode
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from otpq.client.cell import Cell
     from otpq.client.client import Client
     from otpq.client.flow_handle import WorkflowHandle
     from otpq.client.flow_views import WorkflowStatus
@@ -258,6 +263,30 @@ def test_what_is_larger_than_a_message_is_refused_and_the_connection_lives(share
     with pytest.raises(UsageError, match="'submit_workflow' would be a message of 18,00"):
         shared.submit(group(c("one", b"x" * 1_000_000) for _ in range(18)))
     assert shared.submit(chain(c("one", 1))).get(timeout=LONG) == 1
+
+
+@pytest.mark.parametrize(
+    ("takes", "payload"),
+    [
+        (b"\xc1", b"\x92\x90\x80"),
+        (b"\x07", b"\x92\x90\x80"),
+        (b"\x00", b"x"),
+        (b"\x91" * 9_000 + b"\x00", b"\x92\x90\x80"),
+    ],
+)
+def test_what_no_client_of_ours_would_send_is_refused_and_the_queue_server_lives(
+    shared: Client, takes: bytes, payload: bytes
+) -> None:
+    epoch = shared.health()["epoch"]
+    first, second = (NewTask(os.urandom(16), "add", of, watch=False) for of in (b"\x92\x90\x80", payload))
+    members = [verbs.NewMember(first), verbs.NewMember(second, [0], takes)]
+    with pytest.raises(QueryFailed, match="member 1"):
+        shared.wait_answer(_put(shared, verbs.NewWorkflow(os.urandom(16), members)), "it")
+    assert shared.health()["epoch"] == epoch
+
+
+def _put(client: Client, workflow: verbs.NewWorkflow) -> Cell[bytes]:
+    return client._session.ask(questions.submit_workflow(workflow))
 
 
 def test_what_nobody_has_made_is_not_found(shared: Client) -> None:
