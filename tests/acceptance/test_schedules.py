@@ -38,6 +38,8 @@ FAR = "0 0 29 2 *"
 def node(shared_stage: Stage) -> Stage:
     """A node that several tests share; each has schedules of its own."""
     shared_stage.node()
+    with shared_stage.connect() as client:
+        client.submit(Call("add", (1, 1))).get(LONG)  # from here on it is known which handlers there are
     return shared_stage
 
 

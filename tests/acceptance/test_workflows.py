@@ -70,6 +70,7 @@ def shared(shared_stage: Stage) -> Iterator[Client]:
     prepare(shared_stage)
     shared_stage.node()
     with shared_stage.connect() as client:
+        client.submit(Call("one", (1,))).get(LONG)  # from here on it is known which handlers there are
         yield client
 
 
